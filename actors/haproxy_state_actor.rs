@@ -261,9 +261,11 @@ impl HaproxyStateActor {
                 };
                 self.answer(deploy, Input::Deployed, ctx);
             }
-            Effect::ReleaseSockets(keep) => deployment.release.do_send(ReleaseSockets { keep }),
+            Effect::ReleaseSockets { keep, base } => deployment.release.do_send(ReleaseSockets { keep, base }),
             Effect::LookUpNames(names) => deployment.names.do_send(NamesUnresolved { names }),
-            Effect::WaitOnlyFor(wanted) => deployment.wait_only_for.do_send(WaitOnlyFor { wanted }),
+            Effect::WaitOnlyFor { wanted, base } => {
+                deployment.wait_only_for.do_send(WaitOnlyFor { wanted, base });
+            }
             Effect::WriteConfigFile(text) => {
                 let (clock, begun) = (self.clock, self.clock.now());
                 let written = move |result| Input::ConfigFileWritten { result, took: clock.now().since(begun) };

@@ -178,6 +178,16 @@ pub const BIND_RETRY: Duration = Duration::from_secs(1);
 /// Pending connections the kernel keeps for a listening socket (`listen(2)`; capped by net.core.somaxconn).
 pub const LISTEN_BACKLOG: i32 = 4_096;
 
+/// The most ports of one range in a `bind` line of the base configuration that are held. HAProxy opens the sockets of a
+/// larger range itself.
+pub const BIND_RANGE_MAX: usize = 256;
+
+/// The most files of the base configuration.
+pub const BASE_FILES_MAX: usize = 1_000;
+
+/// The most further addresses (`binds`) of one service.
+pub const BINDS_MAX: usize = 64;
+
 /// How much of one message of `haproxy -c` is kept, in characters.
 pub const CONFIG_MESSAGE_CHARS_MAX: usize = 1_024;
 

@@ -1,13 +1,13 @@
 //! All messages, documented as sender -> receiver. Names in the past tense are events, names in the imperative are
 //! requests.
 
+pub mod listening;
 pub mod names;
 pub mod server_health;
 pub mod sources;
 pub mod watching;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
 
+pub use self::listening::{
+    AdoptSockets, HoldSockets, NotOpened, ReleaseSockets, SocketOpened, SocketsHeld, WaitOnlyFor, WantedSockets,
+};
 pub use self::names::{NameResolves, NamesUnresolved};
 pub use self::server_health::ServerHealthReported;
 pub use self::sources::{DefinitionsSeen, HostsSeen};
@@ -29,14 +32,14 @@ use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::proxy_plan::ServicePlan;
-use crate::decide::routing::{RouteStep, routed_at};
+use crate::decide::routing::RouteStep;
 use crate::decide::server_ids::ServerIds;
 use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
 use crate::model::{
-    ChangeId, HostList, Observation, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName, ServiceDefinition,
-    ServiceName,
+    ChangeId, Descriptors, HostList, Observation, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName,
+    ServiceDefinition, ServiceName,
 };
 use crate::operator::{GuardDecision, OrderRefused, SetServer};
 use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedState};
@@ -110,81 +113,6 @@ pub struct GuardChanged {
 pub struct DefinitionsGuardChanged {
     /// The state of the guard.
     pub memory: GuardMemory<DefinitionList>,
-}
-
-/// deployment -> SocketHolderActor: hold these listening sockets, and open those that are not open yet. Closes nothing.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "SocketsHeld")]
-pub struct HoldSockets {
-    /// The address each service listens on.
-    pub wanted: BTreeMap<ServiceName, WantedSocket>,
-    /// The services that had this address before: they come first, also after a restart of the daemon.
-    pub had: BTreeSet<ServiceName>,
-    /// The addresses of the last good sections of an earlier run of the daemon, where they differ: they may be needed
-    /// again. Ports in use are not waited for.
-    pub last_good: BTreeMap<ServiceName, WantedSocket>,
-}
-
-/// A listening socket that a service needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WantedSocket {
-    /// The address.
-    pub address: SocketAddr,
-    /// Whether several services share it, which are distinguished by their domains.
-    pub is_shared: bool,
-}
-
-impl WantedSocket {
-    /// Returns the socket of a service with this definition; `None` where it has no port.
-    pub fn of(definition: &ServiceDefinition) -> Option<Self> {
-        let is_shared = routed_at(definition).is_some();
-        definition.listen.map(|address| Self { address, is_shared })
-    }
-}
-
-/// SocketHolderActor's answer to [`HoldSockets`].
-#[derive(Debug, Clone, Default)]
-pub struct SocketsHeld {
-    /// The services whose socket is held, with the descriptor that HAProxy inherits; `None` where HAProxy opens the
-    /// socket itself.
-    pub descriptors: BTreeMap<ServiceName, Option<RawFd>>,
-    /// The sockets of the last good sections, as far as they are available. Another service may use the same one.
-    pub last_good: BTreeMap<ServiceName, Option<RawFd>>,
-    /// The services whose port could not be bound, and why. The holder retries.
-    pub failed: BTreeMap<ServiceName, String>,
-}
-
-/// HaproxyStateActor -> SocketHolderActor: only these sockets are in use; close all others, so that clients are refused
-/// instead of waiting.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct ReleaseSockets {
-    /// The sockets in use, by service: these stay open, and other services have to wait for them.
-    pub keep: BTreeMap<ServiceName, WantedSocket>,
-}
-
-/// HaproxyStateActor -> SocketHolderActor: only these sockets are needed; end the waits for all others.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct WaitOnlyFor {
-    /// The sockets of all defined services.
-    pub wanted: BTreeMap<ServiceName, WantedSocket>,
-}
-
-/// SocketHolderActor -> HaproxyStateActor: a port that could not be bound before is now held.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct SocketOpened {
-    /// The service that was waiting for it.
-    pub service: ServiceName,
-}
-
-/// deployment -> SocketHolderActor: take copies of the listening sockets of an orphaned HAProxy.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<usize, String>")]
-pub struct AdoptSockets {
-    /// The process that holds them.
-    pub pid: u32,
 }
 
 /// HaproxyStateActor -> ProcessSupervisorActor: deploy a new HAProxy process with these services.
@@ -460,7 +388,9 @@ pub struct ConfigState {
 /// The configuration that runs.
 #[derive(Debug, Clone)]
 pub struct RunningConfig {
-    /// `global` and `defaults`.
+    /// All pieces in the order of the file.
+    pub pieces: Vec<Arc<str>>,
+    /// The base configuration, without sections that services may have.
     pub base_config: Arc<str>,
     /// The text of each section.
     pub sections: BTreeMap<ServiceName, Arc<str>>,
@@ -473,8 +403,8 @@ pub struct RunningConfig {
 pub struct NextSection {
     /// The definition.
     pub definition: Arc<ServiceDefinition>,
-    /// The descriptor it listens on; `None` where it is not open yet.
-    pub descriptor: Option<RawFd>,
+    /// The descriptors that it listens on, as far as they are open.
+    pub descriptors: Descriptors,
     /// The hosts.
     pub hosts: Arc<HostList>,
     /// Their ids.

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, pending, ready};
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -25,8 +24,9 @@ use crate::decide::state_file::FileHosts;
 use crate::message::server_health::ServerHealthReported;
 use crate::message::sources::{DefinitionsSeen, HostsSeen};
 use crate::model::{
-    HostList, Observation, ObservedRoutes, OperatorChoice, PersistentId, ProcessInfo, RawDefinition, RouteCommand,
-    RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,
+    HostList, ListenAddress, Observation, ObservedRoutes, OperatorChoice, PersistentId, ProcessInfo, RawDefinition,
+    RouteCommand, RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceKind, SourceSpec,
+    Traffic,
 };
 
 /// The result of a port's call.
@@ -337,13 +337,13 @@ pub trait HeldSocket {
     /// itself, and this object only reserves the address.
     fn descriptor(&self) -> Option<RawFd>;
     /// Returns the address it listens on.
-    fn address(&self) -> SocketAddr;
+    fn address(&self) -> ListenAddress;
 }
 
 /// Opens listening sockets.
 pub trait ListeningSockets {
     /// Binds and listens. The error contains the holder of the port where it is known.
-    fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String>;
+    fn open(&self, address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String>;
     /// Takes copies of the listening sockets of a running process, so that its ports never close.
     fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String>;
 }

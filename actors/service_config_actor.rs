@@ -166,7 +166,8 @@ impl ServiceConfigActor {
 
     fn restore(&mut self) {
         for saved in std::mem::take(&mut self.restored) {
-            let definition = saved.definition.clone();
+            // What the base configuration says is no part of a definition.
+            let definition = Arc::new(ServiceDefinition { in_base: None, ..(*saved.definition).clone() });
             if let Err(refusal) = self.policy.options.judge_definition(&definition) {
                 warn!(self.log, "a saved service is left out, its options are not allowed";
                     "service" => %definition.name, "refusal" => refusal);

@@ -1,7 +1,7 @@
 //! Opens, holds and releases the listening sockets, so that a reload of HAProxy never closes one in use.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
@@ -10,24 +10,43 @@ use slog::{Logger, error, info, warn};
 
 use crate::limits::BIND_RETRY;
 use crate::message::{
-    AdoptSockets, GetState, HoldSockets, ReleaseSockets, SocketOpened, SocketsHeld, WaitOnlyFor, WantedSocket,
+    AdoptSockets, GetState, HoldSockets, NotOpened, ReleaseSockets, SocketOpened, SocketsHeld, WaitOnlyFor,
+    WantedSockets,
 };
-use crate::model::ServiceName;
+use crate::model::{Descriptors, ListenAddress, ServiceName};
 use crate::port::{HeldSocket, ListeningSockets};
 use crate::snapshot::{ActorState, SocketHolderState};
 
 /// Holds every listening socket of the daemon.
 pub struct SocketHolderActor {
     sockets: Rc<dyn ListeningSockets>,
-    held: BTreeMap<SocketAddr, Box<dyn HeldSocket>>,
-    /// The services of each address: the first service that requested it keeps it, unless they share it.
-    owners: BTreeMap<SocketAddr, Owners>,
-    failed: BTreeMap<ServiceName, FailedBind>,
+    held: BTreeMap<ListenAddress, Box<dyn HeldSocket>>,
+    owners: AddressOwners,
+    /// The addresses of the base configuration, which no service gets.
+    base: BTreeSet<ListenAddress>,
+    failed: FailedBinds,
     /// Whether a retry of failed binds is scheduled.
     retry_waits: bool,
     haproxy: Recipient<SocketOpened>,
     log: Logger,
 }
+
+/// The sockets that could not be opened, which are retried.
+#[derive(Default)]
+struct FailedBinds {
+    services: BTreeMap<ServiceName, FailedBind>,
+    base: BTreeMap<ListenAddress, String>,
+}
+
+impl FailedBinds {
+    fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.base.is_empty()
+    }
+}
+
+/// The services of each address: the first service that requested it keeps it, unless they share it.
+#[derive(Default)]
+struct AddressOwners(BTreeMap<(u16, ListenAddress), Owners>);
 
 /// The services of an address; never empty.
 struct Owners {
@@ -36,54 +55,139 @@ struct Owners {
     is_shared: bool,
 }
 
+impl AddressOwners {
+    /// Returns the key of an address. Only addresses with the same port can cover each other.
+    fn key(address: &ListenAddress) -> (u16, ListenAddress) {
+        (address.ip().map_or(0, |address| address.port()), address.clone())
+    }
+
+    fn add(&mut self, service: &ServiceName, address: &ListenAddress, is_shared: bool) {
+        let nobody = || Owners { services: BTreeSet::new(), is_shared };
+        let owners = self.0.entry(Self::key(address)).or_insert_with(nobody);
+        owners.is_shared = is_shared;
+        owners.services.insert(service.clone());
+    }
+
+    /// Returns another service that has this address, or one that covers it, and does not share it.
+    fn rival(&self, service: &ServiceName, address: &ListenAddress, is_shared: bool) -> Option<&ServiceName> {
+        let (port, _) = Self::key(address);
+        let same_port = self
+            .0
+            .range((port, first_address())..)
+            .take_while(move |((held, _), _)| *held == port)
+            .filter(|((_, held), _)| held.covers(address));
+        let rivals = same_port
+            .filter(|((_, held), owners)| !(held == address && owners.is_shared && is_shared))
+            .flat_map(|(_, owners)| &owners.services);
+        rivals.into_iter().find(|owner| *owner != service)
+    }
+
+    /// Removes the owners of addresses that changed or were removed; the socket itself stays until [`ReleaseSockets`].
+    /// Where the remaining owners differ on whether to share it, those that share keep it.
+    fn keep_only(&mut self, wanted: &BTreeMap<ServiceName, WantedSockets>) {
+        self.0.retain(|(_, address), owners| {
+            let here = |owner: &ServiceName| wanted.get(owner).filter(|sockets| sockets.addresses.contains(address));
+            let shares = |owner: &ServiceName| here(owner).is_some_and(|sockets| sockets.is_shared);
+            owners.is_shared = owners.services.iter().any(shares);
+            let is_shared = owners.is_shared;
+            owners.services.retain(|owner| here(owner).is_some_and(|sockets| sockets.is_shared == is_shared));
+            let first = owners.services.first().cloned();
+            owners.services.retain(|owner| is_shared || Some(owner) == first.as_ref());
+            !owners.services.is_empty()
+        });
+    }
+
+    fn contains(&self, address: &ListenAddress) -> bool {
+        self.0.contains_key(&Self::key(address))
+    }
+}
+
 struct FailedBind {
-    wanted: WantedSocket,
-    error: String,
+    wanted: WantedSockets,
+    not_opened: NotOpened,
 }
 
 impl SocketHolderActor {
     /// Creates a holder without sockets. `haproxy` is notified of ports that could only be bound later.
     pub fn new(sockets: Rc<dyn ListeningSockets>, haproxy: Recipient<SocketOpened>, log: Logger) -> Self {
-        let (held, owners, failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { sockets, held, owners, failed, retry_waits: false, haproxy, log }
+        Self {
+            sockets,
+            held: BTreeMap::new(),
+            owners: AddressOwners::default(),
+            base: BTreeSet::new(),
+            failed: FailedBinds::default(),
+            retry_waits: false,
+            haproxy,
+            log,
+        }
     }
 
-    fn hold(&mut self, service: &ServiceName, wanted: WantedSocket) -> Result<Option<RawFd>, String> {
-        let descriptor = self.open(service, wanted)?;
-        let nobody = || Owners { services: BTreeSet::new(), is_shared: wanted.is_shared };
-        let owners = self.owners.entry(wanted.address).or_insert_with(nobody);
-        owners.is_shared = wanted.is_shared;
-        owners.services.insert(service.clone());
+    /// Opens all addresses of a service and assigns them to it, or none.
+    fn hold(&mut self, service: &ServiceName, wanted: &WantedSockets) -> Result<Descriptors, NotOpened> {
+        let descriptors = self.open_all(service, wanted)?;
+        for address in &wanted.addresses {
+            self.owners.add(service, address, wanted.is_shared);
+        }
+        Ok(descriptors)
+    }
+
+    /// Opens all addresses of a service, without assigning them: other services may still take them.
+    fn open_all(&mut self, service: &ServiceName, wanted: &WantedSockets) -> Result<Descriptors, NotOpened> {
+        let open = |address: &ListenAddress| {
+            let descriptor = self.open(service, address, wanted.is_shared);
+            descriptor
+                .map(|descriptor| (address.clone(), descriptor))
+                .map_err(|error| NotOpened { address: address.clone(), error })
+        };
+        wanted.addresses.iter().map(open).collect()
+    }
+
+    fn open(
+        &mut self,
+        service: &ServiceName,
+        address: &ListenAddress,
+        is_shared: bool,
+    ) -> Result<Option<RawFd>, String> {
+        if let Some(of_base) = self.base.iter().find(|of_base| of_base.covers(address)) {
+            return Err(format!("{address} is already taken by the base configuration, which listens on {of_base}"));
+        }
+        if let Some(owner) = self.owners.rival(service, address, is_shared) {
+            return Err(format!("{address} is already taken by the service {owner}, which requested it first"));
+        }
+        self.opened(address, service.as_str())
+    }
+
+    /// Returns the descriptor of an address, which is opened if it is not held yet.
+    fn opened(&mut self, address: &ListenAddress, owner: &str) -> Result<Option<RawFd>, String> {
+        if let Some(held) = self.held.get(address) {
+            return Ok(held.descriptor());
+        }
+        let socket = self.sockets.open(address)?;
+        let descriptor = socket.descriptor();
+        info!(self.log, "listening"; "address" => %address, "service" => owner, "fd" => descriptor);
+        self.held.insert(address.clone(), socket);
         Ok(descriptor)
     }
 
-    /// Opens an address for a service, without assigning it: other services may still take it.
-    fn open(&mut self, service: &ServiceName, wanted: WantedSocket) -> Result<Option<RawFd>, String> {
-        let address = wanted.address;
-        if let Some(owner) = self.rival(service, wanted) {
-            return Err(format!("{address} is already taken by the service {owner}, which requested it first"));
+    /// Opens the addresses of the base configuration. They come before those of services.
+    fn hold_base(&mut self, wanted: BTreeSet<ListenAddress>, answer: &mut SocketsHeld) {
+        self.failed.base.retain(|address, _| wanted.contains(address));
+        for address in &wanted {
+            match self.opened(address, BASE) {
+                Ok(descriptor) => {
+                    self.failed.base.remove(address);
+                    answer.base.insert(address.clone(), descriptor);
+                }
+                Err(error) => {
+                    if self.failed.base.insert(address.clone(), error.clone()).is_none() {
+                        error!(self.log, "cannot listen for the base configuration, retrying every second";
+                            "address" => %address, "error" => &error);
+                    }
+                    answer.base_failed.push(NotOpened { address: address.clone(), error });
+                }
+            }
         }
-        if !self.held.contains_key(&address) {
-            let socket = self.sockets.open(address)?;
-            info!(self.log, "listening"; "address" => %address, "service" => %service, "fd" => socket.descriptor());
-            self.held.insert(address, socket);
-        }
-        Ok(self.held[&address].descriptor())
-    }
-
-    /// Returns another service that has this address, or one that covers it, and does not share it.
-    fn rival(&self, service: &ServiceName, wanted: WantedSocket) -> Option<&ServiceName> {
-        let address = wanted.address;
-        let covers = |other: &SocketAddr| {
-            other.port() == address.port()
-                && (other.ip() == address.ip()
-                    || (other.is_ipv4() == address.is_ipv4()
-                        && (other.ip().is_unspecified() || address.ip().is_unspecified())))
-        };
-        let goes_together =
-            |held: &SocketAddr, owners: &Owners| *held == address && owners.is_shared && wanted.is_shared;
-        let rivals = self.owners.iter().filter(|(held, owners)| covers(held) && !goes_together(held, owners));
-        rivals.flat_map(|(_, owners)| &owners.services).find(|owner| *owner != service)
+        self.base = wanted;
     }
 
     fn retry_later(&mut self, ctx: &mut Context<Self>) {
@@ -97,36 +201,37 @@ impl SocketHolderActor {
     }
 
     fn retry(&mut self) {
-        let wanted: Vec<_> = self.failed.iter().map(|(service, bind)| (service.clone(), bind.wanted)).collect();
+        let wanted: Vec<_> =
+            self.failed.services.iter().map(|(service, bind)| (service.clone(), bind.wanted.clone())).collect();
         for (service, wanted) in wanted {
-            match self.hold(&service, wanted) {
+            match self.hold(&service, &wanted) {
                 Ok(_) => {
-                    info!(self.log, "the port is free now"; "service" => %service, "address" => %wanted.address);
-                    self.failed.remove(&service);
-                    self.haproxy.do_send(SocketOpened { service });
+                    info!(self.log, "the port is free now"; "service" => %service, "addresses" => wanted.shown());
+                    self.failed.services.remove(&service);
+                    self.haproxy.do_send(SocketOpened { service: Some(service) });
                 }
-                Err(error) => {
-                    self.failed.insert(service, FailedBind { wanted, error });
+                Err(not_opened) => {
+                    self.failed.services.insert(service, FailedBind { wanted, not_opened });
                 }
             }
         }
-    }
-
-    /// Removes the owners of addresses that changed or were removed; the socket itself stays until [`ReleaseSockets`].
-    /// Where the remaining owners differ on whether to share it, those that share keep it.
-    fn forget_owners(&mut self, wanted: &BTreeMap<ServiceName, WantedSocket>) {
-        self.owners.retain(|address, owners| {
-            let here = |owner: &ServiceName| wanted.get(owner).filter(|socket| socket.address == *address);
-            let shares = |owner: &ServiceName| here(owner).is_some_and(|socket| socket.is_shared);
-            owners.is_shared = owners.services.iter().any(shares);
-            let is_shared = owners.is_shared;
-            owners.services.retain(|owner| here(owner).is_some_and(|socket| socket.is_shared == is_shared));
-            let first = owners.services.first().cloned();
-            owners.services.retain(|owner| is_shared || Some(owner) == first.as_ref());
-            !owners.services.is_empty()
-        });
+        let of_base: Vec<_> = self.failed.base.keys().cloned().collect();
+        for address in of_base {
+            if self.opened(&address, BASE).is_ok() {
+                self.failed.base.remove(&address);
+                self.haproxy.do_send(SocketOpened { service: None });
+            }
+        }
     }
 }
+
+/// Returns the first address in the order of addresses.
+fn first_address() -> ListenAddress {
+    ListenAddress::Ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
+}
+
+/// The owner of the sockets of the base configuration, in the log.
+const BASE: &str = "the base configuration";
 
 impl Actor for SocketHolderActor {
     type Context = Context<Self>;
@@ -135,29 +240,36 @@ impl Actor for SocketHolderActor {
 impl Handler<HoldSockets> for SocketHolderActor {
     type Result = MessageResult<HoldSockets>;
 
-    fn handle(&mut self, HoldSockets { wanted, had, last_good }: HoldSockets, ctx: &mut Self::Context) -> Self::Result {
-        self.forget_owners(&wanted);
+    fn handle(&mut self, request: HoldSockets, ctx: &mut Self::Context) -> Self::Result {
+        let HoldSockets { wanted, base, had, last_good } = request;
+        self.owners.keep_only(&wanted);
         let mut answer = SocketsHeld::default();
+        self.hold_base(base, &mut answer);
         let (before, newer): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(service, _)| had.contains(service));
-        for (service, socket) in before.into_iter().chain(newer) {
-            match self.hold(&service, socket) {
-                Ok(descriptor) => {
-                    self.failed.remove(&service);
-                    answer.descriptors.insert(service, descriptor);
+        for (service, sockets) in before.into_iter().chain(newer) {
+            match self.hold(&service, &sockets) {
+                Ok(descriptors) => {
+                    self.failed.services.remove(&service);
+                    answer.descriptors.insert(service, descriptors);
                 }
-                Err(error) => {
+                Err(not_opened) => {
                     error!(self.log, "cannot listen, retrying every second";
-                        "service" => %service, "address" => %socket.address, "error" => &error);
-                    self.failed.insert(service.clone(), FailedBind { wanted: socket, error: error.clone() });
-                    answer.failed.insert(service, error);
+                        "service" => %service, "address" => %not_opened.address, "error" => &not_opened.error);
+                    let failed = FailedBind { wanted: sockets, not_opened: not_opened.clone() };
+                    self.failed.services.insert(service.clone(), failed);
+                    answer.failed.insert(service, not_opened);
                 }
             }
         }
         // Sockets of last good sections are only opened: the deployment decides which service gets them.
-        for (service, socket) in last_good {
-            let held = self.held.get(&socket.address).map(|held| held.descriptor());
-            let descriptor = held.map_or_else(|| self.open(&service, socket), Ok);
-            answer.last_good.extend(descriptor.ok().map(|descriptor| (service, descriptor)));
+        for (service, sockets) in last_good {
+            let held = |address: &ListenAddress| {
+                let held = self.held.get(address).filter(|_| !self.base.contains(address))?;
+                Some((address.clone(), held.descriptor()))
+            };
+            let held: Option<Descriptors> = sockets.addresses.iter().map(held).collect();
+            let descriptors = held.map_or_else(|| self.open_all(&service, &sockets), Ok);
+            answer.last_good.extend(descriptors.ok().map(|descriptors| (service, descriptors)));
         }
         self.retry_later(ctx);
         MessageResult(answer)
@@ -167,15 +279,17 @@ impl Handler<HoldSockets> for SocketHolderActor {
 impl Handler<ReleaseSockets> for SocketHolderActor {
     type Result = ();
 
-    fn handle(&mut self, ReleaseSockets { keep }: ReleaseSockets, _: &mut Self::Context) {
-        self.owners.clear();
-        for (service, WantedSocket { address, is_shared }) in keep {
-            let nobody = || Owners { services: BTreeSet::new(), is_shared };
-            self.owners.entry(address).or_insert_with(nobody).services.insert(service);
+    fn handle(&mut self, ReleaseSockets { keep, base }: ReleaseSockets, _: &mut Self::Context) {
+        self.owners = AddressOwners::default();
+        self.base = base;
+        for (service, sockets) in keep {
+            for address in &sockets.addresses {
+                self.owners.add(&service, address, sockets.is_shared);
+            }
         }
-        let (log, owners) = (&self.log, &self.owners);
+        let (log, owners, base) = (&self.log, &self.owners, &self.base);
         self.held.retain(|address, _| {
-            let wanted = owners.contains_key(address);
+            let wanted = owners.contains(address) || base.contains(address);
             if !wanted {
                 info!(log, "no longer listening"; "address" => %address);
             }
@@ -187,8 +301,9 @@ impl Handler<ReleaseSockets> for SocketHolderActor {
 impl Handler<WaitOnlyFor> for SocketHolderActor {
     type Result = ();
 
-    fn handle(&mut self, WaitOnlyFor { wanted }: WaitOnlyFor, _: &mut Self::Context) {
-        self.failed.retain(|service, bind| wanted.get(service) == Some(&bind.wanted));
+    fn handle(&mut self, WaitOnlyFor { wanted, base }: WaitOnlyFor, _: &mut Self::Context) {
+        self.failed.services.retain(|service, bind| wanted.get(service) == Some(&bind.wanted));
+        self.failed.base.retain(|address, _| base.contains(address));
     }
 }
 
@@ -214,7 +329,8 @@ impl Handler<GetState> for SocketHolderActor {
 
     fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
         let held = self.held.iter().filter_map(|(address, socket)| Some((address.to_string(), socket.descriptor()?)));
-        let failed = self.failed.iter().map(|(service, bind)| (service.clone(), bind.error.clone())).collect();
+        let failed = self.failed.services.iter();
+        let failed = failed.map(|(service, bind)| (service.clone(), bind.not_opened.error.clone())).collect();
         MessageResult(ActorState::SocketHolder(SocketHolderState { held: held.collect(), failed }))
     }
 }

@@ -15,8 +15,8 @@ use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{AppliedService, Ground, WantedService, applied_server, plan_service};
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::model::{
-    Address, AgentState, Endpoint, Host, HostList, ObservedServer, ObservedServers, ProxyVersion, Removal, ServerName,
-    ServiceDefinition, ServiceName, SourceSpec, UpdateStrategy, Word,
+    Address, AgentState, Descriptors, Endpoint, Host, HostList, ObservedServer, ObservedServers, ProxyVersion, Removal,
+    ServerName, ServiceDefinition, ServiceName, SourceSpec, UpdateStrategy, Word,
 };
 
 fn definition() -> ServiceDefinition {
@@ -25,6 +25,9 @@ fn definition() -> ServiceDefinition {
         name: ServiceName::new("web").expect("a name"),
         origin: Arc::from("a bench"),
         listen: None,
+        binds: Vec::new(),
+        bind_options: Vec::new(),
+        in_base: None,
         listen_options: vec![words("balance roundrobin")],
         server_options: words("check inter 2000"),
         domains: Vec::new(),
@@ -64,7 +67,7 @@ fn observed(hosts: &HostList) -> ObservedServers {
 fn decisions(criterion: &mut Criterion) {
     let definition = definition();
     let style = SectionStyle::default();
-    let ids = ServerIds::default();
+    let (ids, held) = (ServerIds::default(), Descriptors::new());
     let mut group = criterion.benchmark_group("decisions");
     group.sample_size(20);
     for count in [10, 1_000, 50_000] {
@@ -99,7 +102,7 @@ fn decisions(criterion: &mut Criterion) {
             });
         });
         group.bench_function(BenchmarkId::new("render", count), |bencher| {
-            bencher.iter(|| haproxy_config::section(&definition, Some(7), black_box(&after), &ids, style));
+            bencher.iter(|| haproxy_config::section(&definition, &held, black_box(&after), &ids, style));
         });
     }
     group.finish();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
+use proxymgr_actors::model::ListenAddress;
 use proxymgr_actors::port::{HeldSocket, ListeningSockets, PortFuture, SavedState, StateStore};
 use tokio::time::Instant;
 
@@ -24,8 +25,8 @@ impl HeldSocket for Socket {
         Some(self.descriptor)
     }
 
-    fn address(&self) -> SocketAddr {
-        self.address
+    fn address(&self) -> ListenAddress {
+        self.address.into()
     }
 }
 
@@ -68,7 +69,8 @@ impl World {
 }
 
 impl ListeningSockets for World {
-    fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String> {
+    fn open(&self, address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String> {
+        let address = address.ip().ok_or("unix sockets are not simulated")?;
         let outcome = self.with(|things| {
             let listens = |pid: &u32| things.processes[pid].listens.contains(&address);
             let rival = things.processes.keys().find(|pid| !things.processes[pid].draining && listens(pid));

@@ -55,6 +55,7 @@ fn policy(settings: u8) -> ProxyPolicy {
     let (reload_s, observe_s) = if settings == 1 { (3, 10) } else { (1, 30) };
     ProxyPolicy {
         base_config: BaseConfig {
+            files: Vec::new(),
             global,
             defaults: vec![],
             socket_path: "/run/haproxy.sock".into(),

@@ -22,7 +22,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use slog::{crit, info};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, base_copy};
 use crate::demo;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
@@ -198,14 +198,15 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
 
 fn run(args: &RunArgs) -> Result<(), Failure> {
     let sources = args.sources();
-    let Loaded { settings, remarks } = Settings::load(&sources)
+    let (Loaded { settings, remarks }, base_refused) = base_copy::load(&sources)
         .map_err(|mistakes| log_failure(mistakes.into(), &Settings::log_despite_mistakes(&sources)))?;
     let log = settings.log.clone();
     let logging = Logging::to_stderr(&log);
     for remark in remarks {
         info!(logging::component(logging.root(), "settings"), "{}", remark);
     }
-    let ended = Daemon::prepare(settings, Some(sources), logging).and_then(|daemon| daemon.run(|_| {}));
+    let daemon = Daemon::prepare(settings, Some(sources), logging);
+    let ended = daemon.and_then(|daemon| daemon.with_base_refused(base_refused).run(|_| {}));
     ended.map_err(|failure| log_failure(failure, &log))
 }
 

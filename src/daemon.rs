@@ -3,6 +3,7 @@
 pub mod adapters;
 mod annotations;
 pub mod base_config_check;
+pub mod base_copy;
 mod foreign_config;
 mod host_networks;
 mod lock;
@@ -19,15 +20,18 @@ use actix::System;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::limits::RUNTIME_CONNECT_TIMEOUT;
 use proxymgr_actors::message::PolicyChanged;
-use proxymgr_actors::model::{ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::model::{BaseFile, ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion};
 use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::{RuntimeApi, SavedState, TrafficReader};
 use proxymgr_actors::wiring::{Actors, Orders};
 use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::base_files;
 use crate::discovery::marathon::Callback;
+use crate::discovery::operator_files;
 use crate::failure::Failure;
 use crate::http::Servers;
 use crate::logging::{self, Logging};
@@ -62,6 +66,8 @@ pub struct Daemon {
     settings: Settings,
     /// Sources of the settings, read again at SIGHUP; none if they cannot be read again.
     sources: Option<SettingsSources>,
+    /// Why the files of `haproxy.base_config` are not used, and the copy of the last good ones is.
+    base_refused: Vec<String>,
     logging: Logging,
     log: Logger,
     _lock: InstanceLock,
@@ -73,7 +79,13 @@ impl Daemon {
         let log = logging::component(logging.root(), "daemon");
         process::prepare(&log);
         let lock = InstanceLock::take(&settings.haproxy.config_path)?;
-        Ok(Self { settings, sources, logging, log, _lock: lock })
+        Ok(Self { settings, sources, base_refused: Vec::new(), logging, log, _lock: lock })
+    }
+
+    /// Uses the copy of the last good base configuration, for these reasons.
+    pub fn with_base_refused(mut self, reasons: Vec<String>) -> Self {
+        self.base_refused = reasons;
+        self
     }
 
     /// Runs until a signal stops it. `when_ready` is called once, when HAProxy runs.
@@ -92,6 +104,10 @@ impl Daemon {
             false => self.running_version().await,
         };
         self.keep_foreign_config();
+        if let Err(problem) = create_state_dir(&self.settings.state_dir) {
+            warn!(self.log, "the last good lists will not survive a restart"; "error" => problem);
+        }
+        self.choose_base().await;
         let callback = adapters::marathon_callback(&self.settings)?;
         let discovery = Discovery::to_serve(&self.settings, callback.clone(), self.logging.root())?;
         let outside = adapters::outside(&self.settings, &discovery, &binary, self.logging.root());
@@ -102,6 +118,9 @@ impl Daemon {
         let recorder = self.recorder(version, started_at_unix_ms, derived_definitions, &orders.restored)?;
         let outside = recorder.iter().fold(outside, recording::listen);
         let actors = Actors::start(outside, orders, clock, self.logging.root());
+        if !self.base_refused.is_empty() {
+            actors.refuse_settings(self.base_refused.clone());
+        }
         let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
         let listener = self.open_listener(&actors, clock, started_at_unix_ms, callback, &discovery)?;
         actix::spawn(notify::keep_watchdog_alive(actors.clone()));
@@ -216,13 +235,43 @@ impl Daemon {
         }
     }
 
+    /// Uses the copy of the last good base configuration where HAProxy refuses the files.
+    async fn choose_base(&mut self) {
+        if base_copy::files_of(&self.settings).is_empty() || !self.base_refused.is_empty() {
+            self.base_refused.iter().for_each(|refusal| error!(self.log, "mistake in the settings: {}", refusal));
+            return;
+        }
+        let refusals = base_config_check::mistakes(&self.settings, &self.log).await;
+        if refusals.is_empty() {
+            return self.keep_base();
+        }
+        refusals.iter().for_each(|refusal| error!(self.log, "mistake in the settings: {}", refusal));
+        let copy = self.sources.as_ref().and_then(|sources| base_copy::with_copy(sources, &self.settings));
+        if let Some(copy) = copy {
+            error!(self.log, "base configuration rejected, the last good one is used"; "mistakes" => refusals.len());
+            self.settings = copy.settings;
+        }
+        self.base_refused = refusals;
+    }
+
+    /// Keeps a copy of a good base configuration.
+    fn keep_base(&self) {
+        if !base_copy::files_of(&self.settings).is_empty()
+            && let Err(problem) = base_copy::save(&self.settings)
+        {
+            warn!(self.log, "a bad base configuration at the next start would have no substitute"; "error" => problem);
+        }
+    }
+
+    /// The files of the base configuration as they are now.
+    fn base_files(&self) -> Option<Result<Vec<BaseFile>, String>> {
+        self.settings.haproxy.base_config.as_deref().map(base_files::read)
+    }
+
     fn orders(&self, version: Option<ProxyVersion>) -> Orders {
         let saved = saved_state::load(&adapters::saved_state_path(&self.settings));
         if let Some(problem) = &saved.problem {
             warn!(self.log, "{}", problem);
-        }
-        if let Err(problem) = create_state_dir(&self.settings.state_dir) {
-            warn!(self.log, "the last good lists will not survive a restart"; "error" => problem);
         }
         info!(self.log, "saved state read"; "services" => saved.state.services.len());
         adapters::orders(&self.settings, version, saved.state)
@@ -236,8 +285,25 @@ impl Daemon {
         listener: Option<&StatusListener>,
         is_ready: impl Fn() -> bool,
     ) {
+        let base_changed = Rc::new(Notify::new());
+        let _watch = self.settings.haproxy.base_config.as_ref().map(|path| {
+            let changed = Rc::clone(&base_changed);
+            operator_files::watch(path, &self.log, move || changed.notify_one())
+        });
+        let mut last_seen = self.base_files();
         loop {
-            match signals.next().await {
+            let request = tokio::select! {
+                request = signals.next() => request,
+                () = base_changed.notified() => {
+                    let seen = self.base_files();
+                    if std::mem::replace(&mut last_seen, seen.clone()) == seen {
+                        continue;
+                    }
+                    info!(self.log, "the base configuration changed");
+                    Request::ReadSettings
+                }
+            };
+            match request {
                 Request::Stop(name) => {
                     info!(self.log, "stopping"; "signal" => name);
                     return;
@@ -290,6 +356,7 @@ impl Daemon {
             return;
         }
         let changed = self.settings.adopt(newer);
+        self.keep_base();
         info!(self.log, "settings read again"; "applied" => names(&changed.applied));
         if !changed.need_restart.is_empty() {
             warn!(self.log, "some changed settings need a restart"; "keys" => names(&changed.need_restart));

@@ -81,7 +81,7 @@ fn sources(directory: &Path, haproxy: &Path, status_port: u16, debug: bool) -> S
         ("log.level", if debug { "debug" } else { "info" }.to_owned()),
     ];
     let flags = settings.map(|(key, value)| (key.to_owned(), value, "demo".to_owned()));
-    SettingsSources { file: None, environment: Vec::new(), flags: flags.to_vec() }
+    SettingsSources { flags: flags.to_vec(), ..SettingsSources::default() }
 }
 
 /// Values of the guide that the demo prints.

@@ -4,6 +4,7 @@
 //! everything is validated. All mistakes are reported together, each with its key and place.
 
 mod aws;
+mod base_config;
 mod command_line;
 mod discovery;
 mod dns;
@@ -37,7 +38,7 @@ use std::time::Duration;
 use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::own_places::OwnPlaces;
-use proxymgr_actors::model::{BaseConfig, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
+use proxymgr_actors::model::{BaseConfig, BaseFile, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
 
 use crate::atomic_file::beside;
 use crate::secret::Secret;
@@ -108,6 +109,8 @@ pub struct HaproxySettings {
     pub binary: PathBuf,
     /// The file that proxymgr writes.
     pub config_path: PathBuf,
+    /// The operator's own file, or a directory of them.
+    pub base_config: Option<PathBuf>,
     /// How HAProxy is run.
     pub run: RunSettings,
     /// The address of its Runtime API.
@@ -187,6 +190,8 @@ pub struct SettingsSources {
     pub environment: Vec<(String, String)>,
     /// Flags: key, value, and the name of the flag.
     pub flags: Vec<(String, String, String)>,
+    /// Files in place of those of `haproxy.base_config`.
+    pub base_files: Option<Vec<BaseFile>>,
 }
 
 impl SettingsSources {
@@ -196,7 +201,7 @@ impl SettingsSources {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with(layer::ENVIRONMENT_PREFIX))
             .collect();
-        Self { file: Some(path.to_owned()), environment, flags: Vec::new() }
+        Self { file: Some(path.to_owned()), environment, ..Self::default() }
     }
 
     /// The merged layers, the error if the file cannot be read, and the ignored names in the environment.
@@ -229,7 +234,7 @@ impl Settings {
         let mut reader = Reader::new(figment);
         let mut unread: Vec<Mistake> = unread.into_iter().collect();
         let file_is_missing = !unread.is_empty();
-        let settings = read(&mut reader);
+        let settings = read(&mut reader, sources.base_files.as_deref());
         let (mistakes, effective) = reader.finish();
         // Without the file, missing keys are not mistakes.
         let mistakes = mistakes.into_iter().filter(|mistake| !(file_is_missing && mistake.place.is_empty()));
@@ -267,6 +272,7 @@ impl Settings {
         let BaseConfig { socket_path, map_path, management, .. } = self.haproxy.policy.base_config.clone();
         let config_path = &self.haproxy.config_path;
         self.haproxy.policy = newer.haproxy.policy;
+        self.haproxy.base_config = newer.haproxy.base_config;
         let own = std::mem::take(&mut self.haproxy.options.own);
         self.haproxy.options = OptionPolicy { own, ..newer.haproxy.options };
         self.haproxy.services_removal_max = newer.haproxy.services_removal_max;
@@ -292,8 +298,8 @@ pub struct Changed {
 }
 
 /// Reads every key, even after a mistake, so that all mistakes are found.
-fn read(reader: &mut Reader) -> Option<Settings> {
-    let haproxy = read_haproxy(reader);
+fn read(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<Settings> {
+    let haproxy = read_haproxy(reader, base_files);
     let service_config = service_config::read(reader);
     let annotations = service_config::read_annotations(reader, service_config.as_ref());
     let discovery = discovery::read(reader, service_config.as_ref());
@@ -306,6 +312,9 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let mesos = mesosphere::read_mesos(reader);
     let state_dir = reader.path("state_dir");
     let status = status::read(reader, state_dir.as_deref());
+    if let Some(haproxy) = &haproxy {
+        base_config::check(reader, &haproxy.policy.base_config, status.listen);
+    }
     let haproxy = haproxy.map(|mut haproxy| {
         haproxy.options.own = own_places::of(status.listen, &haproxy);
         haproxy
@@ -341,7 +350,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
 /// The suffix that HAProxy's state file has in addition to the name of haproxy.cfg.
 const STATE_FILE_SUFFIX: &str = "state";
 
-fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
+fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<HaproxySettings> {
     let binary = reader.path("haproxy.path");
     let config_path = reader.path("haproxy.config_path");
     if let Some(path) = &config_path
@@ -361,6 +370,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         check_socket_path(reader, path);
     }
     let run = haproxy_run::read(reader, config_path.as_deref());
+    let (base_config, files) = base_config::read(reader, base_files);
     let mut global = reader.lines("haproxy.global");
     haproxy_run::push_user(reader, &mut global);
     if run.as_ref().is_none_or(|run| run.management() == ProxyManagement::Supervised) {
@@ -392,11 +402,12 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     Some(HaproxySettings {
         binary: binary?,
         config_path,
+        base_config,
         run,
         socket,
         targets,
         policy: ProxyPolicy {
-            base_config: BaseConfig { global, defaults, socket_path, map_path, state_file, management },
+            base_config: BaseConfig { files, global, defaults, socket_path, map_path, state_file, management },
             reload_interval: reload_interval?,
             stop_timeout: stop_timeout?,
             observe_interval: observe_interval?,

@@ -14,13 +14,15 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, base_config, section};
+use proxymgr_actors::decide::base;
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, section};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{quoted, split_line};
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{
-    BaseConfig, HostList, ProxyManagement, ProxyVersion, RawDefinition, ServerName, ServiceDefinition, Word,
+    BaseConfig, Descriptors, HostList, ProxyManagement, ProxyVersion, RawDefinition, ServerName, ServiceDefinition,
+    Word,
 };
 use serde_json::{Value, json};
 
@@ -63,6 +65,7 @@ fn host_list(hosts: &[Value]) -> HostList {
 
 fn plain_base(defaults: &[&str]) -> BaseConfig {
     BaseConfig {
+        files: Vec::new(),
         global: Vec::new(),
         defaults: defaults.iter().map(|&line| line.to_owned()).collect(),
         socket_path: std::env::temp_dir().join(format!("pm-rendered-{}.sock", std::process::id())),
@@ -192,11 +195,11 @@ proptest! {
         services in proptest::collection::vec((definition(), proptest::collection::vec(host(), 0..4)), 1..6),
     ) {
         let http = plain_base(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]);
-        let style = SectionStyle::of(&http, Some(*VERSION));
-        let mut text = base_config(&http).to_string();
+        let style = SectionStyle::of(&base::layout(&http), Some(*VERSION));
+        let mut text = base::text(&http);
         for (number, (definition, hosts)) in services.iter().enumerate() {
             let definition = define(&format!("service-{number}"), definition);
-            text.push_str(&section(&definition, None, &host_list(hosts), &ServerIds::default(), style));
+            text.push_str(&section(&definition, &Descriptors::new(), &host_list(hosts), &ServerIds::default(), style));
         }
         text.push_str(SOMEBODY_LISTENS);
         if let Err(said) = check(&text) {
@@ -208,22 +211,21 @@ proptest! {
 #[test]
 fn base_configuration_has_no_warnings_by_default() {
     let own_base = BaseConfig { socket_path: "/run/x y.sock".into(), ..plain_base(&[]) };
-    let style = SectionStyle::of(&own_base, Some(*VERSION));
-    let web = define("web", &json!({"type": "file", "listen_options": "mode http"}));
-    let listening = "listen web\n    bind 127.0.0.1:2\n";
-    let http = section(&web, None, &host_list(&[]), &ServerIds::default(), style).replace("listen web\n", listening);
+    let style = SectionStyle::of(&base::layout(&own_base), Some(*VERSION));
+    let web = define("web", &json!({"type": "file", "port": 2, "listen_options": "mode http"}));
+    let http = section(&web, &Descriptors::new(), &host_list(&[]), &ServerIds::default(), style);
     let probe = "listen tcp\n    bind 127.0.0.1:1\n";
-    let said = check(&format!("{}{http}{probe}", base_config(&own_base))).expect("the frame is good");
+    let said = check(&format!("{}{http}{probe}", base::text(&own_base))).expect("the frame is good");
     assert!(!said.contains("WARNING"), "{said}");
 }
 
 #[test]
 fn unresolved_name_does_not_stop_haproxy() {
     let base_config =
-        base_config(&plain_base(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]));
+        base::text(&plain_base(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]));
     let web = define("web", &json!({"type": "file", "server_options": ["check"]}));
     let hosts = host_list(&[json!({"address": "no-such-host.invalid", "port": 80})]);
-    let section = section(&web, None, &hosts, &ServerIds::default(), SectionStyle::default());
+    let section = section(&web, &Descriptors::new(), &hosts, &ServerIds::default(), SectionStyle::default());
     check(&format!("{base_config}{section}{SOMEBODY_LISTENS}")).expect("HAProxy starts with the server in maintenance");
 }
 
@@ -268,11 +270,12 @@ fn meant(word: &Word) -> Vec<u8> {
 /// Serves each text as the body of a path, with lines that the policy accepts, and returns the bodies.
 fn served(lines: &[String]) -> Vec<Vec<u8>> {
     let base_text =
-        base_config(&plain_base(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
-    let definition = define("web", &json!({"type": "file", "listen_options": lines}));
+        base::text(&plain_base(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
+    let definition = define("web", &json!({"type": "file", "port": 1, "listen_options": lines}));
     let listener = inheritable_listener();
-    let (descriptor, ids) = (Some(listener.as_raw_fd()), ServerIds::default());
-    let section = section(&definition, descriptor, &host_list(&[]), &ids, SectionStyle::default());
+    let held = definition.addresses().map(|address| (address, Some(listener.as_raw_fd()))).collect();
+    let ids = ServerIds::default();
+    let section = section(&definition, &held, &host_list(&[]), &ids, SectionStyle::default());
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = directory.path().join("haproxy.cfg");
     std::fs::write(&config, format!("{base_text}{section}")).expect("write the file");
@@ -339,7 +342,7 @@ fn quoting_has_the_meaning_of_haproxy() {
     let config = directory.path().join("haproxy.cfg");
     let lines: Vec<String> = texts.iter().enumerate().map(|(n, text)| returning(n, text)).collect();
     let base_text =
-        base_config(&plain_base(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
+        base::text(&plain_base(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
     let own = format!("{base_text}listen web\n    bind fd@{}\n    {}\n", listener.as_raw_fd(), lines.join("\n    "));
     std::fs::write(&config, own).expect("write the file");
     let haproxys: Vec<Vec<u8>> = {

@@ -24,7 +24,7 @@ const NODES_PER_WEIGHT: u64 = 16;
 
 /// Returns why these hosts would take HAProxy too long, and what to do; `None` where they do not.
 pub fn excess(definition: &ServiceDefinition, hosts: &HostList) -> Option<String> {
-    let structure = structure(&definition.listen_options)?;
+    let structure = structure(definition.lines())?;
     let weight = |words: &[Word]| value_of(words, "weight").and_then(|text| text.parse::<u64>().ok());
     let of_service = weight(&definition.server_options).or_else(|| weight(&default_server_words(definition)));
     let of_host = |host: &Host| match host.weight {

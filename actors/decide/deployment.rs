@@ -6,17 +6,20 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::base::{BaseLayout, BoundBase};
 use super::haproxy_config::{self, SectionStyle};
 use super::loaded_config::{inherited_descriptors, parse_sections};
 use super::routing::Routing;
 use super::server_ids::ServerIds;
-use crate::model::{Blocker, HostList, ProcessInfo, Routes, ServiceDefinition, ServiceName};
+use crate::model::{
+    Blocker, Descriptors, HostList, ListenAddress, ProcessInfo, Routes, ServiceDefinition, ServiceName,
+};
 
 /// The context of the sections: everything in the file that is not a service's section.
 #[derive(Debug, Clone)]
 pub struct ConfigContext {
-    /// The text before the sections: `global` and `defaults`.
-    pub base: Arc<str>,
+    /// The base configuration.
+    pub base: Arc<BaseLayout>,
     /// The effect of the base on every section.
     pub style: SectionStyle,
     /// The map file that the shared frontends look up.
@@ -45,27 +48,29 @@ impl SectionSpec {
     }
 }
 
-/// A section with its listening socket.
+/// A section with its listening sockets.
 #[derive(Debug, Clone)]
 pub struct BoundSection {
     /// Its inputs.
     pub spec: SectionSpec,
-    /// The descriptor it listens on; `None` where it has no port, or HAProxy opens the socket itself.
-    pub descriptor: Option<RawFd>,
+    /// The descriptors of its addresses; `None` where they are not known yet.
+    pub descriptors: Option<Descriptors>,
     /// Its text, where it was rendered in the same style before.
     pub text: Option<Arc<str>>,
 }
 
 impl BoundSection {
     /// Creates a section that is not rendered yet.
-    pub fn new(spec: SectionSpec, descriptor: Option<RawFd>) -> Self {
-        Self { spec, descriptor, text: None }
+    pub fn new(spec: SectionSpec, descriptors: Option<Descriptors>) -> Self {
+        Self { spec, descriptors, text: None }
     }
 
     /// Returns its text, rendered only once.
     pub fn render(&mut self, style: SectionStyle) -> Arc<str> {
-        let Self { spec: SectionSpec { definition, hosts, ids }, descriptor, text } = self;
-        text.get_or_insert_with(|| haproxy_config::section(definition, *descriptor, hosts, ids, style)).clone()
+        let Self { spec: SectionSpec { definition, hosts, ids }, descriptors, text } = self;
+        let none = Descriptors::new();
+        let descriptors = descriptors.as_ref().unwrap_or(&none);
+        text.get_or_insert_with(|| haproxy_config::section(definition, descriptors, hosts, ids, style)).clone()
     }
 }
 
@@ -76,8 +81,8 @@ pub struct ServiceSection {
     pub desired: SectionSpec,
     /// The section that HAProxy last accepted. One of an earlier run of the daemon has no socket yet.
     pub last_good: Option<BoundSection>,
-    /// The address that it had in an earlier run of the daemon.
-    pub earlier_listen: Option<SocketAddr>,
+    /// The addresses that it had in an earlier run of the daemon.
+    pub earlier_listens: BTreeSet<ListenAddress>,
     /// Whether the process that serves runs the last good section.
     pub is_running: bool,
     /// HAProxy's message, where it refused the desired section before, with the same base. It is retried only when a
@@ -154,8 +159,8 @@ pub enum Deployed {
 pub struct ServingProcess {
     /// The process.
     pub process: ProcessInfo,
-    /// The text before its sections.
-    pub base: Arc<str>,
+    /// The base of its file.
+    pub base: BoundBase,
     /// The effect of the base on every section.
     pub style: SectionStyle,
     /// Its sections.
@@ -214,7 +219,8 @@ impl From<String> for DeployFailure {
 mod tests {
     use super::*;
 
-    use crate::decide::haproxy_config::{base_config, section};
+    use crate::decide::base;
+    use crate::decide::haproxy_config::section;
     use crate::decide::option_policy::OptionPolicy;
     use crate::decide::service_definition;
     use crate::model::{Address, BaseConfig, Endpoint, Host, ProxyManagement, RawDefinition, ServerName};
@@ -247,6 +253,7 @@ mod tests {
     #[test]
     fn last_file_has_its_services_and_descriptors() {
         let base = BaseConfig {
+            files: Vec::new(),
             global: Vec::new(),
             defaults: Vec::new(),
             socket_path: "/run/haproxy.sock".into(),
@@ -257,7 +264,8 @@ mod tests {
         let style = SectionStyle::default();
         let file = |name: &str, descriptor, numbers: &[u8]| {
             let SectionSpec { definition, hosts, ids } = spec(name, numbers);
-            format!("{}{}", base_config(&base), section(&definition, Some(descriptor), &hosts, &ids, style))
+            let descriptors = definition.addresses().map(|address| (address, Some(descriptor))).collect();
+            format!("{}{}", base::text(&base), section(&definition, &descriptors, &hosts, &ids, style))
         };
         let web = ServiceName::new("web").unwrap();
         let last = LastFile { descriptors: BTreeSet::from([7]), services: BTreeSet::from([web]) };

@@ -2,55 +2,84 @@
 //! other descriptors now.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::base_config::is_ours;
-use super::config_text::{END_OF_BASE, INDENT, clients_connect_to};
+use super::base::{addresses_of, is_ours};
+use super::config_text::{END_OF_BASE, connected_to};
 use super::loaded_config::{LoadedSection, parse_sections};
-use crate::model::{Endpoint, Host, HostList, ServerName, ServiceName};
+use crate::model::{Endpoint, Host, HostList, ListenAddress, ServerName, ServiceName};
 
-/// A socket that a process with this file inherits.
+/// A `bind` line whose sockets a process with this file inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// The section that listens: that of a service, or a shared frontend.
-    pub section: String,
+    /// The section that listens: that of a service, or a shared frontend; `None` in the base configuration.
+    pub section: Option<String>,
     /// Whether it is a shared frontend.
     pub is_shared: bool,
-    /// The address it listens on.
-    pub address: SocketAddr,
-    /// The descriptor in the file.
-    pub descriptor: RawFd,
+    /// The addresses it listens on, each with the descriptor in the file.
+    pub sockets: Vec<(ListenAddress, RawFd)>,
 }
 
 /// Returns the sockets that a process with this file inherits. `None` where proxymgr did not write the file, or it
 /// lacks an address.
 pub fn listeners(text: &str) -> Option<Vec<Listener>> {
-    let (mut section, mut is_shared, mut address) = ("", false, None);
+    let (mut section, mut is_shared, mut announced): (Option<&str>, bool, Vec<&str>) = (None, false, Vec::new());
     let mut listeners = Vec::new();
-    for line in text.lines().skip_while(|line| *line != END_OF_BASE) {
+    let mut is_after_base = false;
+    for line in text.lines() {
+        is_after_base |= line == END_OF_BASE;
         let of_service = line.strip_prefix("listen ");
         if let Some(name) = of_service.or_else(|| line.strip_prefix("frontend ")) {
-            (section, is_shared, address) = (name, of_service.is_none(), None);
-        } else if let Some(shown) = line.strip_prefix(&clients_connect_to("")) {
-            address = shown.parse().ok();
-        } else if let Some((descriptor, _)) = inherited_bind(line) {
-            listeners.push(Listener { section: section.to_owned(), is_shared, address: address?, descriptor });
+            (section, is_shared) = (is_after_base.then_some(name), of_service.is_none());
+            announced.clear();
+        } else if let Some(shown) = connected_to(line) {
+            announced.push(shown);
+        } else if let Some((descriptors, _)) = inherited_bind(line) {
+            // A service has a line for each of its addresses, and comments for all of them before.
+            if announced.is_empty() {
+                match is_after_base {
+                    true => return None,
+                    // A line of the operator.
+                    false => continue,
+                }
+            }
+            let addresses = announced.remove(0);
+            let sockets = sockets_of(addresses, &descriptors)?;
+            listeners.push(Listener { section: section.map(str::to_owned), is_shared, sockets });
         }
     }
     is_ours(text).then_some(listeners)
 }
 
+/// Returns each held address with its descriptor.
+fn sockets_of(addresses: &str, descriptors: &[Option<RawFd>]) -> Option<Vec<(ListenAddress, RawFd)>> {
+    let held: Vec<ListenAddress> = addresses.split(',').flat_map(addresses_of).collect();
+    let inherited: Vec<RawFd> = descriptors.iter().copied().flatten().collect();
+    (held.len() == inherited.len()).then(|| held.into_iter().zip(inherited).collect())
+}
+
 /// Returns the file with its descriptors replaced. `None` where one has no replacement.
 pub fn with_descriptors(text: &str, by_old: &BTreeMap<RawFd, RawFd>) -> Option<String> {
     let mut renamed = String::with_capacity(text.len());
-    let mut is_after_base = false;
+    let mut is_announced = false;
     for line in text.split_inclusive('\n') {
-        is_after_base |= line.trim_end() == END_OF_BASE;
-        match inherited_bind(line).filter(|_| is_after_base) {
-            Some((old, rest)) => renamed.push_str(&format!("{INDENT}bind fd@{}{rest}", by_old.get(&old)?)),
-            None => renamed.push_str(line),
+        match inherited_bind(line).filter(|_| is_announced) {
+            Some((old, (before, addresses, rest))) => {
+                let new: Option<Vec<String>> = old
+                    .iter()
+                    .zip(addresses.split(','))
+                    .map(|(old, text)| match old {
+                        Some(old) => Some(format!("fd@{}", by_old.get(old)?)),
+                        None => Some(text.to_owned()),
+                    })
+                    .collect();
+                renamed.push_str(&format!("{before}{}{rest}", new?.join(",")));
+            }
+            None => {
+                renamed.push_str(line);
+                is_announced = connected_to(line).is_some();
+            }
         }
     }
     Some(renamed)
@@ -69,11 +98,24 @@ pub fn ready_servers(text: &str) -> BTreeMap<ServiceName, Arc<HostList>> {
     parse_sections(text).into_iter().map(|(name, section)| (name, hosts(section))).collect()
 }
 
-/// Returns the descriptor of a `bind` line, and the rest of the line.
-fn inherited_bind(line: &str) -> Option<(RawFd, &str)> {
-    let after = line.strip_prefix(INDENT)?.strip_prefix("bind fd@")?;
-    let (digits, rest) = after.split_at(after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len()));
-    Some((digits.parse().ok()?, rest))
+/// A `bind` line: the text before its addresses, its addresses, and the rest.
+type BindParts<'a> = (&'a str, &'a str, &'a str);
+
+/// Returns the descriptors of a `bind` line that has any, with `None` for addresses that HAProxy opens itself, and the
+/// line in parts.
+fn inherited_bind(line: &str) -> Option<(Vec<Option<RawFd>>, BindParts<'_>)> {
+    let indent = line.len() - line.trim_start().len();
+    let after_keyword = line[indent..].strip_prefix("bind")?;
+    let addresses = after_keyword.trim_start_matches([' ', '\t']);
+    let begin = line.len() - addresses.len();
+    let end = addresses.find(char::is_whitespace).map_or(line.len(), |at| begin + at);
+    let descriptors: Vec<Option<RawFd>> = line[begin..end]
+        .split(',')
+        .map(|address| address.strip_prefix("fd@").and_then(|number| number.parse().ok()))
+        .collect();
+    let is_inherited =
+        descriptors.iter().any(Option::is_some) && !after_keyword.starts_with(|c: char| !c.is_whitespace());
+    is_inherited.then(|| (descriptors, (&line[..begin], &line[begin..end], &line[end..])))
 }
 
 #[cfg(test)]
@@ -101,10 +143,9 @@ backend shop
     #[test]
     fn sockets_are_found_with_their_addresses() {
         let listener = |section: &str, is_shared, address: &str, descriptor| Listener {
-            section: section.to_owned(),
+            section: Some(section.to_owned()),
             is_shared,
-            address: address.parse().unwrap(),
-            descriptor,
+            sockets: vec![(address.parse().unwrap(), descriptor)],
         };
         let expected = [listener("web", false, "127.0.0.1:80", 12), listener("http:8080", true, "0.0.0.0:8080", 13)];
         assert_eq!(listeners(&file(SECTIONS)), Some(expected.to_vec()));
@@ -123,6 +164,18 @@ backend shop
         let expected = SECTIONS.replace("bind fd@13", "bind fd@7").replace("bind fd@12 ssl", "bind fd@13 ssl");
         assert_eq!(renamed, file(&expected));
         assert_eq!(with_descriptors(&file(SECTIONS), &BTreeMap::from([(12, 13)])), None);
+    }
+
+    #[test]
+    fn sockets_of_the_base_are_found_and_replaced() {
+        let base = "# Written by proxymgr, which\nfrontend edge\n\t# clients connect to *:80,quic4@:443,10.0.0.1:8000-8001\n\
+            \tbind  fd@5,quic4@:443,fd@6,fd@7 ssl\n\n";
+        let text = format!("{base}{END_OF_BASE}\n\n");
+        let sockets = [("0.0.0.0:80", 5), ("10.0.0.1:8000", 6), ("10.0.0.1:8001", 7)];
+        let sockets = sockets.map(|(address, descriptor)| (address.parse().unwrap(), descriptor)).to_vec();
+        assert_eq!(listeners(&text), Some(vec![Listener { section: None, is_shared: true, sockets }]));
+        let renamed = with_descriptors(&text, &BTreeMap::from([(5, 15), (6, 16), (7, 17)])).unwrap();
+        assert_eq!(renamed, text.replace("fd@", "fd@1"));
     }
 
     #[test]

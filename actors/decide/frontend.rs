@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use super::quoting::quoted;
 use super::routing::routed_at;
 use super::section_style::{IDLE_CLOSE, SectionStyle};
 use crate::limits::WILDCARD_LABELS_MAX;
-use crate::model::{ServiceDefinition, Word};
+use crate::model::{Descriptors, ServiceDefinition, Word};
 
 /// The prefix of frontend names, which service names must not have.
 pub const NAME_PREFIX: &str = "http:";
@@ -32,22 +31,21 @@ pub fn name(listen: SocketAddr) -> String {
 
 /// Returns the text of every frontend that these services need, each with the descriptor that it listens on.
 pub fn frontends<'a>(
-    services: impl IntoIterator<Item = (&'a ServiceDefinition, Option<RawFd>)>,
+    services: impl IntoIterator<Item = (&'a ServiceDefinition, &'a Descriptors)>,
     style: SectionStyle,
     map: &Path,
 ) -> BTreeMap<SocketAddr, Arc<str>> {
-    let mut listens: BTreeMap<SocketAddr, Option<RawFd>> = BTreeMap::new();
-    for (listen, descriptor) in services.into_iter().filter_map(|(service, fd)| Some((routed_at(service)?, fd))) {
-        let known = listens.entry(listen).or_default();
-        // A service that is not applied yet has no descriptor.
-        *known = known.or(descriptor);
+    let mut listens: BTreeMap<SocketAddr, Descriptors> = BTreeMap::new();
+    for (listen, descriptors) in services.into_iter().filter_map(|(service, fds)| Some((routed_at(service)?, fds))) {
+        // A service that is not applied yet has no descriptors.
+        listens.entry(listen).or_default().extend(descriptors.clone());
     }
-    listens.into_iter().map(|(listen, descriptor)| (listen, frontend(listen, descriptor, style, map))).collect()
+    listens.into_iter().map(|(listen, descriptors)| (listen, frontend(listen, &descriptors, style, map))).collect()
 }
 
-fn frontend(listen: SocketAddr, descriptor: Option<RawFd>, style: SectionStyle, map: &Path) -> Arc<str> {
+fn frontend(listen: SocketAddr, descriptors: &Descriptors, style: SectionStyle, map: &Path) -> Arc<str> {
     let mut text = format!("frontend {}\n{}\n", name(listen), clients_connect_to(listen));
-    push_bind(&mut text, descriptor, Some(listen), style);
+    push_bind(&mut text, &listen.into(), descriptors, "", style);
     let _ = writeln!(text, "{INDENT}mode http");
     if style.idle_close {
         let _ = writeln!(text, "{INDENT}option {IDLE_CLOSE}");

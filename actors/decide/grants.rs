@@ -3,13 +3,13 @@
 //! The grant with the longest prefix of the service's name holds alone. A key that it does not mention is as without
 //! grants.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::model::{Domain, ServiceDefinition, SlotRules};
+use crate::model::{Domain, ListenAddress, ServiceDefinition, SlotRules};
 
 /// All grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Grant {
     pub ports: Option<Vec<RangeInclusive<u16>>>,
     /// The listening addresses.
     pub binds: Option<Vec<IpAddr>>,
+    /// The beginnings of the paths of unix sockets; none without grants.
+    pub unix_sockets: Option<Vec<String>>,
     /// The kinds of sources of hosts.
     pub sources: Option<Vec<String>>,
     /// Options in addition to those that every service may use.
@@ -81,8 +83,8 @@ impl GrantedDomain {
 pub struct Request<'a> {
     /// The kind of the source of hosts; `None` where it is not known.
     pub source: Option<&'a str>,
-    /// The listening address.
-    pub listen: Option<SocketAddr>,
+    /// The listening addresses.
+    pub binds: &'a [ListenAddress],
     /// The domains.
     pub domains: &'a [Domain],
     /// Whether it asks for all other domains of its port.
@@ -92,11 +94,11 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Returns the request of a definition.
-    pub fn of(definition: &'a ServiceDefinition) -> Self {
+    /// Returns the request of a definition that listens on these addresses.
+    pub fn of(definition: &'a ServiceDefinition, binds: &'a [ListenAddress]) -> Self {
         Self {
             source: Some(&definition.source.kind),
-            listen: definition.listen,
+            binds,
             domains: &definition.domains,
             is_default: definition.is_default,
             slots: definition.update.slots,
@@ -122,10 +124,27 @@ impl Grants {
     }
 }
 
+/// Returns why a service with this grant, or without one, may not have what it requests: each key and value.
+pub fn refusals(grant: Option<&Grant>, request: Request<'_>) -> Vec<String> {
+    match grant {
+        Some(grant) => grant.refusals(request),
+        None => unix_paths(request.binds)
+            .map(|path| format!("\"binds\": \"unix@{path}\" needs a grant of \"unix_sockets\" (grants)"))
+            .collect(),
+    }
+}
+
+fn unix_paths(binds: &[ListenAddress]) -> impl Iterator<Item = &str> {
+    binds.iter().filter_map(|address| match address {
+        ListenAddress::Unix(path) => Some(&**path),
+        ListenAddress::Ip(_) => None,
+    })
+}
+
 impl Grant {
     /// Returns why the grant does not cover a request: each key and value.
     pub fn refusals(&self, request: Request<'_>) -> Vec<String> {
-        let Request { source, listen, domains, is_default, slots } = request;
+        let Request { source, binds, domains, is_default, slots } = request;
         let mut refused = Vec::new();
         let mut refuse =
             |what: String| refused.push(format!("{what} is not granted to services {:?} (grants)", self.shown()));
@@ -134,15 +153,23 @@ impl Grant {
         {
             refuse(format!("\"type\": {kind:?}"));
         }
-        if let (Some(granted), Some(listen)) = (&self.ports, listen)
-            && !granted.iter().any(|ports| ports.contains(&listen.port()))
-        {
-            refuse(format!("\"port\": {}", listen.port()));
+        for listen in binds.iter().filter_map(ListenAddress::ip) {
+            if let Some(granted) = &self.ports
+                && !granted.iter().any(|ports| ports.contains(&listen.port()))
+            {
+                refuse(format!("\"port\": {}", listen.port()));
+            }
+            if let Some(granted) = &self.binds
+                && !granted.iter().any(|ip| ip.to_canonical() == listen.ip().to_canonical())
+            {
+                refuse(format!("\"bind\": {}", listen.ip()));
+            }
         }
-        if let (Some(granted), Some(listen)) = (&self.binds, listen)
-            && !granted.iter().any(|ip| ip.to_canonical() == listen.ip().to_canonical())
-        {
-            refuse(format!("\"bind\": {}", listen.ip()));
+        for path in unix_paths(binds) {
+            let is_granted = self.unix_sockets.iter().flatten().any(|granted| path.starts_with(granted.as_str()));
+            if !is_granted || path.split('/').any(|part| part == "..") {
+                refuse(format!("\"binds\": \"unix@{path}\""));
+            }
         }
         if let Some(granted) = &self.domains {
             let is_granted = |domain: &&Domain| !granted.iter().any(|granted| granted.covers(domain));

@@ -4,17 +4,16 @@
 //! has exactly the lines written here. [`loaded_config`](super::loaded_config) reads it back.
 
 use std::fmt::Write;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use memchr::memrchr_iter;
 
-pub use super::base_config::{base_config, base_default_server_words, is_ours};
+use super::base::layout::{push_placeholder, written};
 use super::capabilities::{HASH_BY_ADDRESS, HASH_KEY};
 use super::common_ends::between_common_ends;
 use super::config_lines::mode_of;
 pub use super::config_text::STATS_DESCRIPTOR;
-use super::config_text::{INDENT, clients_connect_to, push_bind};
+use super::config_text::{INDENT, SERVERS_BEGIN, SERVERS_END, WITH_OPTIONS, clients_connect_to, push_bind};
 use super::log_format;
 use super::quoting::joined;
 use super::routing::routed_at;
@@ -24,27 +23,78 @@ use super::server_ids::ServerIds;
 use super::server_line::{SERVER_LINE_BYTES, push_server_line};
 pub use super::server_line::{default_server_words, has_agent, server_line, server_words};
 use super::server_order::{has_places, in_file_order};
-use crate::model::{HostList, ServiceDefinition, Word};
+use crate::model::{Descriptors, HostList, SectionFrame, ServiceDefinition, Word};
 
-/// Returns the section of one service. Without a descriptor it has no listening socket yet, unless HAProxy opens its
-/// own; a service that shares its port gets its requests from a [`frontend`](super::frontend).
+/// Returns the section of one service. An address without a descriptor is not open yet, unless HAProxy opens its own; a
+/// service that shares its port gets its requests from a [`frontend`](super::frontend), and one with a section in the
+/// base configuration has that, with its servers.
 pub fn section(
     definition: &ServiceDefinition,
-    descriptor: Option<RawFd>,
+    descriptors: &Descriptors,
     hosts: &HostList,
     ids: &ServerIds,
     style: SectionStyle,
 ) -> Arc<str> {
-    let mut text = section_start(definition);
-    if routed_at(definition).is_none() {
-        push_bind(&mut text, descriptor, definition.listen, style);
+    let mut text = match definition.frame() {
+        Some(frame) => written(&frame.head, descriptors),
+        None => section_start(definition),
+    };
+    if definition.frame().is_none() {
+        push_binds(&mut text, definition, descriptors, style);
+        push_options(&mut text, definition, style);
     }
-    push_options(&mut text, definition, style);
-    for (name, host) in in_file_order(hosts) {
-        push_server_line(&mut text, definition, name, host, Some(ids));
+    push_servers(&mut text, definition, hosts, ids, style);
+    match definition.frame() {
+        Some(frame) => text.push_str(&written(&frame.tail, descriptors)),
+        None => text.push('\n'),
     }
-    text.push('\n');
     text.into()
+}
+
+fn push_binds(text: &mut String, definition: &ServiceDefinition, descriptors: &Descriptors, style: SectionStyle) {
+    if routed_at(definition).is_some() {
+        return;
+    }
+    let options = match definition.bind_options.is_empty() {
+        true => String::new(),
+        false => format!(" {}", joined(&definition.bind_options)),
+    };
+    for address in definition.addresses() {
+        push_bind(text, &address, descriptors, &options, style);
+    }
+}
+
+/// Adds the servers. Beside lines of the base configuration, they stand between two comments.
+fn push_servers(
+    text: &mut String,
+    definition: &ServiceDefinition,
+    hosts: &HostList,
+    ids: &ServerIds,
+    style: SectionStyle,
+) {
+    let is_marked = has_marks(definition);
+    if is_marked {
+        let _ = writeln!(text, "{SERVERS_BEGIN}");
+        let mentions = |lines: &[Vec<Word>]| lines.iter().flatten().any(|word| word.as_str() == HASH_KEY);
+        if definition.frame().is_some() && style.hash_by_address && !mentions(definition.lines()) {
+            let _ = writeln!(text, "{INDENT}default-server {}", HASH_BY_ADDRESS.join(" "));
+        }
+        let required = definition.in_base.iter().flat_map(|in_base| &in_base.required_servers);
+        for server in required.filter(|server| !hosts.contains_key(*server)) {
+            push_placeholder(text, server.as_str());
+        }
+    }
+    for (name, host) in in_file_order(hosts) {
+        push_server_line(text, definition, name, host, Some(ids));
+    }
+    if is_marked {
+        let _ = writeln!(text, "{SERVERS_END}");
+    }
+}
+
+/// Returns whether comments mark the servers of the service, because its section has other servers, too.
+fn has_marks(definition: &ServiceDefinition) -> bool {
+    definition.in_base.as_ref().is_some_and(|in_base| in_base.frame.is_some() || !in_base.required_servers.is_empty())
 }
 
 /// Returns the section after a change of its hosts: the same text as [`section`], with the lines of unchanged hosts
@@ -54,7 +104,11 @@ pub fn section_after(
     definition: &ServiceDefinition,
     hosts: &HostList,
     ids: &ServerIds,
+    style: SectionStyle,
 ) -> Arc<str> {
+    if has_marks(definition) {
+        return marked_section_after(text, definition, hosts, ids, style);
+    }
     let in_order_of_names = !has_places(hosts_before) && !has_places(hosts);
     let (of_before, of_hosts) = match in_order_of_names {
         true => between_common_ends(hosts_before.as_slice(), hosts.as_slice(), PartialEq::eq),
@@ -73,18 +127,46 @@ pub fn section_after(
     after.into()
 }
 
-/// Returns a section without its descriptor and its servers. A change of it needs a reload.
+/// Returns the section with other servers between the comments that mark them.
+fn marked_section_after(
+    text: &str,
+    definition: &ServiceDefinition,
+    hosts: &HostList,
+    ids: &ServerIds,
+    style: SectionStyle,
+) -> Arc<str> {
+    let begin = text.find(SERVERS_BEGIN).unwrap_or(text.len());
+    let end = text.rfind(SERVERS_END).map_or(text.len(), |at| at + SERVERS_END.len() + 1);
+    let mut after = text[..begin].to_owned();
+    push_servers(&mut after, definition, hosts, ids, style);
+    after.push_str(&text[end..]);
+    after.into()
+}
+
+/// Returns a section without its descriptors and its servers. A change of it needs a reload.
 pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Arc<str> {
-    let mut text = section_start(definition);
-    push_options(&mut text, definition, style);
+    let mut text = match definition.frame() {
+        Some(SectionFrame { head, tail, .. }) => {
+            written(head, &Descriptors::new()) + &written(tail, &Descriptors::new())
+        }
+        None => section_start(definition),
+    };
+    if definition.frame().is_none() {
+        push_options(&mut text, definition, style);
+    }
     text.into()
 }
 
 fn section_start(definition: &ServiceDefinition) -> String {
-    let keyword = if routed_at(definition).is_some() { "backend" } else { "listen" };
+    let has_no_listener = routed_at(definition).is_some() || definition.addresses().next().is_none();
+    let keyword = if has_no_listener { "backend" } else { "listen" };
     let mut text = format!("{keyword} {}\n", definition.name);
-    if let Some(address) = definition.listen {
-        let _ = writeln!(text, "{}", clients_connect_to(address));
+    let options = match definition.bind_options.is_empty() {
+        true => String::new(),
+        false => format!("{WITH_OPTIONS}{}", joined(&definition.bind_options)),
+    };
+    for address in definition.addresses() {
+        let _ = writeln!(text, "{}{options}", clients_connect_to(address));
     }
     text
 }
@@ -92,8 +174,10 @@ fn section_start(definition: &ServiceDefinition) -> String {
 fn push_options(text: &mut String, definition: &ServiceDefinition, style: SectionStyle) {
     let lines = &definition.listen_options;
     let is_routed = routed_at(definition).is_some();
-    if is_routed && !style.http_by_default && !lines.iter().any(|words| mode_of(words).is_some()) {
-        let _ = writeln!(text, "{INDENT}mode http");
+    let of_frontends = definition.in_base.as_ref().and_then(|in_base| in_base.is_http);
+    let implied = is_routed.then_some(true).or(of_frontends).unwrap_or(style.http_by_default);
+    if implied != style.http_by_default && !lines.iter().any(|words| mode_of(words).is_some()) {
+        let _ = writeln!(text, "{INDENT}mode {}", if implied { "http" } else { "tcp" });
     }
     for words in lines.iter().filter(|words| !words.is_empty()) {
         let _ = writeln!(text, "{INDENT}{}", joined(words));
@@ -101,12 +185,17 @@ fn push_options(text: &mut String, definition: &ServiceDefinition, style: Sectio
     if shows_statistics(lines) {
         let _ = writeln!(text, "{INDENT}stats scope .");
     }
-    let http = lines.iter().filter_map(|words| mode_of(words)).next_back().unwrap_or(style.http_by_default);
+    let http = lines.iter().filter_map(|words| mode_of(words)).next_back().unwrap_or(implied);
     let mentioned = lines.iter().flatten().any(|word| word.as_str() == IDLE_CLOSE);
-    if style.idle_close && http && !mentioned && !is_routed {
+    // An option of listeners.
+    let has_no_listener = is_routed || definition.addresses().next().is_none();
+    if style.idle_close && http && !mentioned && !has_no_listener {
         let _ = writeln!(text, "{INDENT}option {IDLE_CLOSE}");
     }
-    if style.http_log_by_default && !http && !is_routed && !lines.iter().any(|words| log_format::chooses_format(words))
+    if style.http_log_by_default
+        && !http
+        && !has_no_listener
+        && !lines.iter().any(|words| log_format::chooses_format(words))
     {
         let _ = writeln!(text, "{INDENT}option tcplog");
     }

@@ -4,45 +4,115 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::config_text::{END_OF_BASE, INDENT, clients_connect_to, inherited_socket_line};
+use super::base::sections::File;
+use super::config_text::{END_OF_BASE, INDENT, SERVERS_BEGIN, SERVERS_END, connected_to, inherited_socket_line};
 use crate::model::{ServerName, ServiceName};
 
 /// A section of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedSection {
-    /// The section without the descriptor and the servers, to compare with
+    /// The section without the descriptors and the servers, to compare with
     /// [`section_header`](super::haproxy_config::section_header).
     pub header: String,
-    /// The descriptor it listens on.
-    pub descriptor: Option<RawFd>,
     /// The servers' lines, to compare with [`server_line`](super::haproxy_config::server_line).
     pub server_lines: BTreeMap<ServerName, String>,
     /// The servers in the order of their lines.
     pub order: Vec<ServerName>,
 }
 
-/// Returns the sections of a file that proxymgr wrote; empty for any other file.
+/// Returns the sections of services in a file that proxymgr wrote; empty for any other file.
 pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
-    let mut sections: BTreeMap<ServiceName, LoadedSection> = BTreeMap::new();
+    if !text.lines().any(|line| line == END_OF_BASE) {
+        return BTreeMap::new();
+    }
+    let (base, after) = text.split_at(end_of_base(text));
+    let mut sections = sections_in_base(base);
     let mut current: Option<&mut LoadedSection> = None;
-    for line in text.lines().skip_while(|line| *line != END_OF_BASE).skip(1) {
+    let mut is_marked = false;
+    for line in after.lines().skip(1) {
         if let Some(name) = section_name(line) {
             let section = sections.entry(name).or_default();
             section.push_head(line);
             current = Some(section);
+            is_marked = false;
         } else if line.is_empty() {
             current = None;
+        } else if line == SERVERS_BEGIN || line == SERVERS_END {
+            is_marked = line == SERVERS_BEGIN;
         } else if let Some(section) = current.as_deref_mut() {
-            section.read_line(line);
+            section.read_line(line, is_marked);
         }
     }
     sections
 }
 
-/// Returns the descriptors that a process with this file inherits, for its sections and shared frontends.
+/// Returns where the base ends.
+fn end_of_base(text: &str) -> usize {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_end_matches('\n') == END_OF_BASE {
+            return at;
+        }
+        at += line.len();
+    }
+    at
+}
+
+/// Returns the sections of the base configuration that have servers of services, between two comments.
+fn sections_in_base(base: &str) -> BTreeMap<ServiceName, LoadedSection> {
+    let mut sections = BTreeMap::new();
+    for section in File::read("", base).sections {
+        let end = section.end();
+        let name = section.name.as_deref().and_then(|name| ServiceName::new(name).ok());
+        let lines: Vec<&str> = std::iter::once(&section.header)
+            .chain(&section.lines[..end])
+            .map(|line| line.text.trim_end_matches('\n'))
+            .collect();
+        let (Some(name), Some(begin)) = (name, lines.iter().position(|line| *line == SERVERS_BEGIN)) else { continue };
+        let mark_end = lines.iter().position(|line| *line == SERVERS_END).unwrap_or(lines.len());
+        let mut loaded = LoadedSection::default();
+        let mut connected = None;
+        for (index, line) in lines.iter().enumerate() {
+            if index > begin && index < mark_end {
+                loaded.read_line(line, true);
+            } else if index == begin || index == mark_end {
+            } else if let Some(addresses) = connected_to(line) {
+                connected = Some(addresses);
+            } else {
+                match connected.take().and_then(|addresses| with_addresses(line, addresses)) {
+                    Some(bind) => loaded.push_head(&bind),
+                    None => loaded.push_head(line),
+                }
+            }
+        }
+        sections.insert(name, loaded);
+    }
+    sections
+}
+
+/// Returns a `bind` line with these addresses in place of its own.
+fn with_addresses(line: &str, addresses: &str) -> Option<String> {
+    let (before, rest) = line.split_once("bind ")?;
+    let rest = rest.trim_start();
+    let options = rest.find(char::is_whitespace).map_or("", |at| &rest[at..]);
+    Some(format!("{before}bind {addresses}{options}"))
+}
+
+/// Returns the descriptors that a process with this file inherits for its listeners.
 pub fn inherited_descriptors(text: &str) -> BTreeSet<RawFd> {
-    let ours = text.lines().skip_while(|line| *line != END_OF_BASE);
-    ours.filter_map(|line| inherited(line.strip_prefix(INDENT)?.strip_prefix("bind ")?)).collect()
+    let mut was_announced = false;
+    let mut descriptors = BTreeSet::new();
+    for line in text.lines() {
+        let addresses = line.trim_start().strip_prefix("bind ").filter(|_| was_announced);
+        if let Some(addresses) = addresses {
+            let addresses = addresses.trim_start();
+            let end = addresses.find(char::is_whitespace).unwrap_or(addresses.len());
+            descriptors.extend(addresses[..end].split(',').filter_map(inherited));
+        }
+        // Each is preceded by a comment with its address, or by another one.
+        was_announced = connected_to(line).is_some() || (addresses.is_some() && was_announced);
+    }
+    descriptors
 }
 
 /// Returns whether a process of the file with these lines inherits its Runtime API socket, as
@@ -54,22 +124,26 @@ pub fn inherits_stats_socket(lines: impl IntoIterator<Item = impl AsRef<str>>) -
 }
 
 impl LoadedSection {
-    fn read_line(&mut self, line: &str) {
+    /// Reads a line. Lines in a marked part are servers, of which those that HAProxy only requires are left out.
+    fn read_line(&mut self, line: &str, is_marked: bool) {
         let mut words = line.strip_prefix(INDENT).unwrap_or(line).split(' ');
         let keyword_and_next = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         match keyword_and_next {
+            ("server", _) if is_marked && line.ends_with(" 127.0.0.1:1 disabled") => {}
             ("server", name) if ServerName::new(name).is_ok() => {
                 let name = ServerName::new(name).expect("the guard has just found it good");
                 self.order.push(name.clone());
                 self.server_lines.insert(name, line.to_owned());
             }
-            ("bind", address) if self.descriptor.is_none() && inherited(address).is_some() => {
-                self.descriptor = inherited(address);
-            }
-            // A socket that HAProxy opens itself, at the address in the comment before.
-            ("bind", address) if self.header.lines().nth(1) == Some(&*clients_connect_to(address)) => {}
+            ("default-server", _) if is_marked => {}
+            ("bind", address) if inherited(address).is_some() || self.listens_on(address) => {}
             _ => self.push_head(line),
         }
+    }
+
+    /// Returns whether a comment announced this address.
+    fn listens_on(&self, address: &str) -> bool {
+        self.header.lines().any(|line| connected_to(line) == Some(address))
     }
 
     fn push_head(&mut self, line: &str) {
@@ -84,7 +158,7 @@ fn inherited(address: &str) -> Option<RawFd> {
 
 fn section_name(line: &str) -> Option<ServiceName> {
     let name = line.strip_prefix("listen ").or_else(|| line.strip_prefix("backend "))?;
-    ServiceName::new(name).ok()
+    ServiceName::new(name.split_whitespace().next()?).ok()
 }
 
 /// An index from the lines of a file to services.
@@ -103,7 +177,7 @@ impl LineIndex {
             .map(|piece| {
                 let first_line = next_line;
                 next_line += piece.matches('\n').count();
-                (first_line, piece.lines().next().and_then(section_name))
+                (first_line, piece.lines().next().and_then(|line| section_name(line.trim_start())))
             })
             .collect();
         Self { pieces }
@@ -135,9 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn first_inherited_socket_is_that_of_the_section() {
+    fn inherited_sockets_are_no_part_of_the_header() {
         let section = loaded("    bind fd@5\n    bind fd@6\n    bind fd@x\n");
-        assert_eq!((section.descriptor, section.header.lines().count()), (Some(5), 3));
+        assert_eq!(section.header.lines().count(), 2);
         assert_eq!(loaded("    bind 10.0.0.1:80\n").header.lines().count(), 2, "another socket is an option");
     }
 
@@ -151,8 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn only_sockets_after_the_base_are_inherited() {
-        let text = format!("{FILE}{END_OF_BASE}\nlisten web\n    bind fd@5\n\nfrontend f\n    bind fd@6\n");
+    fn sockets_with_an_address_are_inherited() {
+        let comment = "    # clients connect to *:80";
+        let text = format!(
+            "{FILE}{END_OF_BASE}\nlisten web\n{comment}\n    bind fd@5\n\nfrontend f\n{comment}\n    bind fd@6\n"
+        );
         assert_eq!(inherited_descriptors(&text), [5, 6].into());
         assert_eq!(inherited_descriptors(FILE), BTreeSet::new());
     }

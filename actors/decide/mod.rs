@@ -5,7 +5,7 @@ pub mod annotation;
 mod applied_service;
 pub mod balance_work;
 pub mod base;
-mod base_config;
+pub mod bind_options;
 pub mod capabilities;
 pub mod common_ends;
 mod config_lines;

@@ -10,7 +10,7 @@ use super::grammar::facts::{self, Fact};
 use super::grammar::section::Section;
 use super::grammar::server_words::{self, OPERATOR_MAY_ALLOW};
 use super::grammar::{reader, refusals, table};
-use super::grants::{Grants, Request};
+use super::grants::{self, Grants, Request};
 use super::nearest;
 use super::own_places::OwnPlaces;
 use super::quoting::split_line;
@@ -19,7 +19,7 @@ use crate::limits::{
     LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX, LISTEN_TEXT_BYTES_MAX, SERVER_OPTION_BYTES_MAX,
     SERVER_OPTION_WORDS_MAX,
 };
-use crate::model::{Removal, ServiceDefinition, Word};
+use crate::model::{ListenAddress, Removal, ServiceDefinition, Word};
 
 /// The grammar with the operator's additions, the default limits of a service, and the grants.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -81,7 +81,8 @@ impl OptionPolicy {
     pub fn judge_definition(&self, definition: &ServiceDefinition) -> Result<(), String> {
         let name = definition.name.as_str();
         let grant = self.grants.of(name);
-        let refusals = grant.map(|grant| grant.refusals(Request::of(definition))).unwrap_or_default();
+        let binds: Vec<ListenAddress> = definition.addresses().collect();
+        let refusals = grants::refusals(grant, Request::of(definition, &binds));
         if !refusals.is_empty() {
             return Err(refusals.join("; "));
         }

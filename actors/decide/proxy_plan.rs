@@ -78,7 +78,9 @@ pub fn plan_part(
         }
     }
     let own = haproxy_config::default_server_words(wanted.definition);
-    let inherited: Vec<Word> = ground.inherited.iter().cloned().chain(own).collect();
+    // The lines of a section of the base configuration include those of its own `defaults`.
+    let of_base = if wanted.definition.frame().is_some() { &[] } else { ground.inherited };
+    let inherited: Vec<Word> = of_base.iter().cloned().chain(own).collect();
     let inherited_weight = split_weight(&inherited).1;
     let backups = Backups::of(wanted, loaded, observed);
     if let Some((first, before)) = backups.misplaced() {

@@ -20,10 +20,10 @@ const HEADER: &str = "# Written by proxymgr, which replaces this file with every
 /// Returns the address of the service's shared frontend, if it uses one: it has domains, or is the default, and its
 /// mode is HTTP.
 pub fn routed_at(definition: &ServiceDefinition) -> Option<SocketAddr> {
-    let mut modes = definition.listen_options.iter().filter_map(|words| mode_of(words));
+    let mut modes = definition.lines().iter().filter_map(|words| mode_of(words));
     let is_http = modes.next_back().unwrap_or(true);
     let claims = !definition.domains.is_empty() || definition.is_default;
-    definition.listen.filter(|_| is_http && claims)
+    definition.listen.filter(|_| is_http && claims && definition.frame().is_none())
 }
 
 /// A service in HAProxy that claims domains.

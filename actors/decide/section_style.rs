@@ -1,9 +1,10 @@
 //! The effect of the base configuration and of HAProxy's version on every section.
 
+use super::base::BaseLayout;
 use super::capabilities::{HASH_KEY, has_hash_key};
-use super::config_lines::{mode_of, operator_lines};
+use super::config_lines::mode_of;
 use super::log_format;
-use crate::model::{BaseConfig, ProxyManagement, ProxyVersion};
+use crate::model::ProxyVersion;
 
 /// The option that makes HTTP sections keep idle connections across a reload.
 pub(super) const IDLE_CLOSE: &str = "idle-close-on-response";
@@ -28,16 +29,14 @@ pub struct SectionStyle {
 
 impl SectionStyle {
     /// Returns the style for this base configuration and version; an unknown version is treated as an old one.
-    pub fn of(base_config: &BaseConfig, version: Option<ProxyVersion>) -> Self {
-        let mentioned = |option: &str| base_config.defaults.iter().any(|line| line.contains(option));
-        let defaults = Vec::from_iter(operator_lines(&base_config.defaults));
-        let mode = defaults.iter().filter_map(|words| mode_of(words)).next_back();
+    pub fn of(base: &BaseLayout, version: Option<ProxyVersion>) -> Self {
+        let mode = base.defaults.iter().filter_map(|words| mode_of(words)).next_back();
         Self {
             http_by_default: mode == Some(true),
-            idle_close: !mentioned(IDLE_CLOSE) && version >= Some(ProxyVersion { major: 2, minor: 4 }),
-            http_log_by_default: log_format::is_for_http(defaults.iter().map(Vec::as_slice)),
-            own_binds: base_config.management != ProxyManagement::Supervised,
-            hash_by_address: !mentioned(HASH_KEY) && version.is_some_and(has_hash_key),
+            idle_close: !base.mentions(IDLE_CLOSE) && version >= Some(ProxyVersion { major: 2, minor: 4 }),
+            http_log_by_default: log_format::is_for_http(base.defaults.iter().map(Vec::as_slice)),
+            own_binds: base.own_binds,
+            hash_by_address: !base.mentions(HASH_KEY) && version.is_some_and(has_hash_key),
         }
     }
 }

@@ -77,5 +77,5 @@ pub fn server_words(definition: &ServiceDefinition, host: &Host) -> Vec<Word> {
 /// Returns the options that the service's `default-server` lines set for every server of the file. A server added at
 /// run time inherits nothing, so they are put before its own.
 pub fn default_server_words(definition: &ServiceDefinition) -> Vec<Word> {
-    definition.listen_options.iter().flat_map(|words| default_server(words)).cloned().collect()
+    definition.lines().iter().flat_map(|words| default_server(words)).cloned().collect()
 }

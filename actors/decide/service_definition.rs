@@ -5,18 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::{Map, Value};
 
+use super::bind_options;
 use super::duration;
 use super::frontend::NAME_PREFIX;
-use super::grants::{Grant, Request};
+use super::grants::{self, Grant, Request};
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::{OptionPolicy, RefusedLine};
 use super::server_options::contains;
 use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
-use crate::limits::{DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
+use crate::limits::{BINDS_MAX, DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    Domain, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName,
-    ServiceUpdate, SourceSpec, Word,
+    Domain, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition,
+    ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -33,6 +34,8 @@ pub(super) const KEYS: &[&str] = &[
     "type",
     "port",
     "bind",
+    "binds",
+    "bind_options",
     "listen_options",
     "server_options",
     "domains",
@@ -71,6 +74,9 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let name = service_name(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
     let kind = reader.source_kind();
     let listen = reader.listen_address();
+    let binds = reader.take("binds", binds).unwrap_or_default();
+    let bind_options = reader.take("bind_options", |value| bind_options::parse(&strings_from(value)?));
+    let bind_options = bind_options.unwrap_or_default();
     let listen_options = reader.listen_options(section, policy);
     let server_options =
         reader.take("server_options", |value| policy.server_options(&strings_from(value)?)).unwrap_or_default();
@@ -82,11 +88,23 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let removal = reader.removal(policy.removal);
     let life_cycle = reader.life_cycle();
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
-    let request = Request { source: kind.as_deref(), listen, domains: &domains, is_default, slots: update.slots };
-    reader.mistakes.extend(grant.map(|grant| grant.refusals(request)).unwrap_or_default());
+    let addresses: Vec<ListenAddress> = listen.map(ListenAddress::from).into_iter().chain(binds.clone()).collect();
+    let request =
+        Request { source: kind.as_deref(), binds: &addresses, domains: &domains, is_default, slots: update.slots };
+    reader.mistakes.extend(grants::refusals(grant, request));
+    if !domains.is_empty() || is_default {
+        let shared = [("binds", !binds.is_empty()), ("bind_options", !bind_options.is_empty())];
+        for (key, _) in shared.iter().filter(|(_, is_set)| *is_set) {
+            let why = "its \"port\" is shared with others by \"domains\" or \"default\"";
+            reader.mistakes.push(format!("{key:?}: a service cannot have it where {why}"));
+        }
+    }
     let mut warnings = Vec::new();
-    if listen.is_none() && domains.is_empty() {
-        warnings.push("there is no \"port\": clients cannot connect to the service".to_owned());
+    if addresses.is_empty() && !bind_options.is_empty() {
+        warnings.push("\"bind_options\" has no effect without \"port\" or \"binds\"".to_owned());
+    }
+    if listen.is_none() && !domains.is_empty() {
+        warnings.push("\"domains\" has no effect without \"port\"".to_owned());
     }
     if path_prefix.is_some() && domains.is_empty() && !is_default {
         warnings.push("\"path_prefix\" has no effect without \"domains\" or \"default\"".to_owned());
@@ -105,6 +123,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 name,
                 origin: raw.origin.clone(),
                 listen,
+                binds,
+                bind_options,
                 listen_options,
                 server_options,
                 domains,
@@ -115,6 +135,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 removal,
                 life_cycle,
                 update,
+                in_base: None,
             };
             match policy.shared_variable(&definition) {
                 Some(reason) => Err(vec![format!("\"listen_options\": {reason}")]),
@@ -256,6 +277,22 @@ fn domains(value: &Value) -> Result<Vec<Domain>, String> {
         }
     }
     Ok(domains)
+}
+
+/// Parses the further addresses of a service, each once.
+fn binds(value: &Value) -> Result<Vec<ListenAddress>, String> {
+    let texts = strings_from(value)?;
+    if texts.len() > BINDS_MAX {
+        return Err(format!("{} addresses are more than the {BINDS_MAX} allowed", texts.len()));
+    }
+    let mut binds = Vec::new();
+    for text in texts {
+        let address: ListenAddress = text.parse().map_err(|error: InvalidListenAddress| error.to_string())?;
+        if !binds.contains(&address) {
+            binds.push(address);
+        }
+    }
+    Ok(binds)
 }
 
 /// Parses an IP address of this machine, with or without brackets; `*` is every IPv4 address.

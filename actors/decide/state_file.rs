@@ -10,7 +10,6 @@ use std::sync::Arc;
 use litemap::LiteMap;
 
 use super::applied_service::applied_server;
-pub use super::base_config::state_file_in_use as in_use;
 use super::deployment::SectionSpec;
 use super::haproxy_config::{SectionStyle, section_header};
 use super::servers_state::{ServerRow, ServerRows};

@@ -6,12 +6,13 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use crate::decide::balance_work;
+use crate::decide::base::BoundBase;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::routing::{Claim, Routing, assign, map_text, routed_at};
-use crate::message::SocketsHeld;
-use crate::model::{Blocker, ServiceName};
+use crate::message::{NotOpened, SocketsHeld};
+use crate::model::{BaseLine, Blocker, Descriptors, LineContent, ListenAddress, ServiceDefinition, ServiceName};
 use crate::port::ConfigText;
 
 /// A section in the candidate.
@@ -27,8 +28,8 @@ impl CandidateSection {
         Self { text: section.render(style), section }
     }
 
-    fn listen(&self) -> Option<SocketAddr> {
-        self.section.spec.definition.listen
+    fn listens(&self) -> impl Iterator<Item = ListenAddress> {
+        self.section.spec.definition.addresses()
     }
 
     /// Returns whether it uses a shared frontend.
@@ -44,6 +45,8 @@ pub struct ConfigPart {
     pub text: ConfigText,
     /// The descriptors.
     pub descriptors: Vec<RawFd>,
+    /// Where the operator's files have each line before the end of the base; `None` for other lines.
+    pub places: Vec<Option<Arc<str>>>,
 }
 
 /// The candidate: the desired section of each service, or its last good one, or none.
@@ -51,6 +54,8 @@ pub struct ConfigPart {
 pub struct Candidate {
     /// The context of its sections.
     pub context: ConfigContext,
+    /// The base with its sockets.
+    pub base: BoundBase,
     services: BTreeMap<ServiceName, ServiceSection>,
     /// Its sections.
     pub sections: BTreeMap<ServiceName, CandidateSection>,
@@ -71,27 +76,31 @@ impl Candidate {
         for (name, service) in &mut services {
             find_socket(service, name, &held);
             if !held.failed.contains_key(name) {
-                let descriptor = held.descriptors.get(name).copied().flatten();
-                let section = bound(service, descriptor);
+                let descriptors = descriptors_of(&service.desired.definition, name, &held);
+                let section = bound(service, descriptors);
                 sections.insert(name.clone(), CandidateSection::new(section, style));
             }
         }
-        let mut candidate = Self { context, services, sections, blockers: BTreeMap::new() };
-        for (name, error) in std::mem::take(&mut held.failed) {
-            candidate.port_not_had(&name, error);
+        let base = BoundBase::new(context.base.clone(), std::mem::take(&mut held.base));
+        let mut candidate = Self { context, base, services, sections, blockers: BTreeMap::new() };
+        for (name, NotOpened { address, error }) in std::mem::take(&mut held.failed) {
+            candidate.port_not_had(&name, address, error);
         }
         candidate.separate_rivals();
         candidate
     }
 
     /// Replaces the section of a service without its port by the last good one, if any, with the new hosts.
-    fn port_not_had(&mut self, name: &ServiceName, error: String) {
+    fn port_not_had(&mut self, name: &ServiceName, address: ListenAddress, error: String) {
         let Some(ServiceSection { desired, last_good, .. }) = self.services.get(name).cloned() else { return };
-        let taken = desired.definition.listen.map(|address| Blocker::PortTaken { address, error });
-        self.blockers.extend(taken.map(|taken| (name.clone(), taken)));
+        self.blockers.insert(name.clone(), Blocker::PortTaken { address, error });
         self.sections.remove(name);
-        let Some(BoundSection { spec, descriptor, .. }) = last_good else { return };
-        let section = BoundSection::new(SectionSpec { hosts: desired.hosts, ids: desired.ids, ..spec }, descriptor);
+        let of_base = self.context.base.listens();
+        let is_of_base = |good: &BoundSection| {
+            good.spec.definition.addresses().any(|address| of_base.iter().any(|other| other.covers(&address)))
+        };
+        let Some(BoundSection { spec, descriptors, .. }) = last_good.filter(|good| !is_of_base(good)) else { return };
+        let section = BoundSection::new(SectionSpec { hosts: desired.hosts, ids: desired.ids, ..spec }, descriptors);
         self.sections.insert(name.clone(), CandidateSection::new(section, self.context.style));
     }
 
@@ -99,32 +108,31 @@ impl Candidate {
     /// keeps its last good section, the other one has to wait, because HAProxy must not have one socket in two
     /// sections.
     pub fn separate_rivals(&mut self) {
-        while let Some((name, first)) = self.rivals() {
-            let address = self.last_listened(&first);
-            let shown = address.map_or_else(String::new, |address| address.to_string());
+        while let Some((name, first, address)) = self.rivals() {
             // Both may have used the address at different times of an earlier run.
-            if self.last_listened(&name) == address
+            if self.last_listened(&name, &address)
                 && let Some(service) = self.services.get_mut(&name)
             {
                 service.last_good = None;
             }
-            self.port_not_had(
-                &name,
-                format!("{shown} is still served by {first}, whose new definition cannot be applied"),
-            );
+            let error = format!("{address} is still served by {first}, whose new definition cannot be applied");
+            self.port_not_had(&name, address, error);
         }
     }
 
-    /// Returns a service whose address another service keeps with its last good section, and that other service.
-    fn rivals(&self) -> Option<(ServiceName, ServiceName)> {
-        let listening = self.sections.iter().filter_map(|(name, section)| Some((name, section.listen()?)));
-        let stays = |(name, address): &(&ServiceName, SocketAddr)| self.last_listened(name) == Some(*address);
-        let kept: BTreeMap<SocketAddr, &ServiceName> =
-            listening.clone().filter(stays).map(|(name, address)| (address, name)).collect();
-        listening
-            .filter_map(|(name, address)| Some((name, *kept.get(&address)?)))
-            .find(|(name, first)| name != first && !self.go_together(name, first))
-            .map(|(name, first)| (name.clone(), first.clone()))
+    /// Returns a service whose address another service keeps with its last good section, that other service, and the
+    /// address.
+    fn rivals(&self) -> Option<(ServiceName, ServiceName, ListenAddress)> {
+        let listening =
+            || self.sections.iter().flat_map(|(name, section)| section.listens().map(move |address| (name, address)));
+        let kept: BTreeMap<ListenAddress, &ServiceName> = listening()
+            .filter(|(name, address)| self.last_listened(name, address))
+            .map(|(name, address)| (address, name))
+            .collect();
+        listening()
+            .filter_map(|(name, address)| Some((name, *kept.get(&address)?, address)))
+            .find(|(name, first, _)| name != first && !self.go_together(name, first))
+            .map(|(name, first, address)| (name.clone(), first.clone(), address))
     }
 
     /// Returns whether both use a shared frontend.
@@ -133,8 +141,10 @@ impl Candidate {
         is_routed(name) && is_routed(other)
     }
 
-    fn last_listened(&self, name: &ServiceName) -> Option<SocketAddr> {
-        self.services[name].last_good.as_ref().and_then(|good| good.spec.definition.listen)
+    /// Returns whether the last good section of the service listens on this address.
+    fn last_listened(&self, name: &ServiceName, address: &ListenAddress) -> bool {
+        let good = self.services[name].last_good.as_ref();
+        good.is_some_and(|good| good.spec.definition.addresses().any(|held| held == *address))
     }
 
     /// Replaces a section that HAProxy refuses: by the last good definition with the new hosts; if HAProxy refuses that
@@ -145,7 +155,8 @@ impl Candidate {
         let kept = last_good.map(|good| match good.spec.definition == refused.definition {
             true => good,
             false => {
-                BoundSection::new(SectionSpec { hosts: refused.hosts, ids: refused.ids, ..good.spec }, good.descriptor)
+                let spec = SectionSpec { hosts: refused.hosts, ids: refused.ids, ..good.spec };
+                BoundSection::new(spec, good.descriptors)
             }
         });
         let SectionSpec { definition, hosts, .. } = self.services[name].desired.clone();
@@ -194,6 +205,14 @@ impl Candidate {
         self.services.iter().filter(|(_, service)| service.is_running).map(|(name, _)| name)
     }
 
+    /// Returns the settings that the base comes from.
+    pub fn base_keys(&self) -> &'static str {
+        match self.context.base.is_of_files {
+            true => "haproxy.base_config",
+            false => "haproxy.global or haproxy.defaults",
+        }
+    }
+
     /// Renders all of it.
     pub fn whole(&self) -> ConfigPart {
         self.render(self.sections.iter())
@@ -229,13 +248,19 @@ impl Candidate {
         &self,
         sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)> + Clone,
     ) -> ConfigPart {
-        let texts = sections.clone().map(|(_, section)| section.text.clone());
+        let texts = sections.clone().map(|(name, section)| (name, section.text.clone())).collect();
         let frontends = self.frontends_of(sections.clone());
         let map = (!frontends.is_empty()).then(|| map_text(&self.routing_of(sections.clone()).routes));
-        let pieces = std::iter::once(self.context.base.clone()).chain(texts).chain(frontends.into_values());
-        let descriptors: BTreeSet<RawFd> = sections.filter_map(|(_, section)| section.section.descriptor).collect();
-        let text = ConfigText { pieces: pieces.collect(), map };
-        ConfigPart { text, descriptors: descriptors.into_iter().collect() }
+        let mut pieces = self.base.pieces(&texts);
+        pieces.extend(frontends.into_values());
+        let of_sections = sections.flat_map(|(_, section)| section.section.descriptors.iter());
+        let descriptors = of_sections.chain([&self.base.descriptors]).flat_map(|descriptors| descriptors.values());
+        let descriptors: BTreeSet<RawFd> = descriptors.copied().flatten().collect();
+        ConfigPart {
+            text: ConfigText { pieces, map },
+            descriptors: descriptors.into_iter().collect(),
+            places: self.base.places(&texts),
+        }
     }
 
     /// Returns the shared frontends.
@@ -247,7 +272,11 @@ impl Candidate {
         &self,
         sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)>,
     ) -> BTreeMap<SocketAddr, Arc<str>> {
-        let services = sections.map(|(_, section)| (&*section.section.spec.definition, section.section.descriptor));
+        let none = Descriptors::new();
+        let services = sections.map(|(_, section)| {
+            let BoundSection { spec, descriptors, .. } = &section.section;
+            (&*spec.definition, descriptors.as_ref().unwrap_or(&none))
+        });
         frontends(services, self.context.style, &self.context.map_path)
     }
 
@@ -265,21 +294,33 @@ impl Candidate {
     }
 }
 
-/// Returns the desired section with its socket. If it is the running one, its text is reused.
-fn bound(service: &ServiceSection, descriptor: Option<RawFd>) -> BoundSection {
+/// Returns the desired section with its sockets. If it is the running one, its text is reused.
+fn bound(service: &ServiceSection, descriptors: Descriptors) -> BoundSection {
     let running = service.last_good.as_ref();
-    let same = running.filter(|running| running.descriptor == descriptor && running.spec.is(&service.desired));
-    same.cloned().unwrap_or_else(|| BoundSection::new(service.desired.clone(), descriptor))
+    let same = running
+        .filter(|running| running.descriptors.as_ref() == Some(&descriptors) && running.spec.is(&service.desired));
+    same.cloned().unwrap_or_else(|| BoundSection::new(service.desired.clone(), Some(descriptors)))
 }
 
-/// Sets the socket of the last good section of an earlier run. Drops a section that has a port but gets no socket.
+/// Returns the sockets of a section: those of the base configuration, where it is in that.
+fn descriptors_of(definition: &ServiceDefinition, name: &ServiceName, held: &SocketsHeld) -> Descriptors {
+    let Some(frame) = definition.frame() else { return held.descriptors.get(name).cloned().unwrap_or_default() };
+    let of_line = |line: &BaseLine| match &line.content {
+        LineContent::Bind(bind) => bind.held().cloned().collect::<Vec<_>>(),
+        LineContent::Text(_) => Vec::new(),
+    };
+    let addresses = frame.all_lines().flat_map(of_line);
+    addresses.filter_map(|address| Some((address.clone(), *held.base.get(&address)?))).collect()
+}
+
+/// Sets the sockets of the last good section of an earlier run. Drops a section that has a port but gets no socket.
 fn find_socket(service: &mut ServiceSection, name: &ServiceName, held: &SocketsHeld) {
-    let Some(BoundSection { spec, descriptor: descriptor @ None, .. }) = &mut service.last_good else { return };
-    let listen = spec.definition.listen;
-    let sockets = if listen == service.desired.definition.listen { &held.descriptors } else { &held.last_good };
+    let Some(BoundSection { spec, descriptors: descriptors @ None, .. }) = &mut service.last_good else { return };
+    let has_same = spec.definition.addresses().eq(service.desired.definition.addresses());
+    let sockets = if has_same { &held.descriptors } else { &held.last_good };
     match sockets.get(name) {
-        Some(held) => *descriptor = *held,
-        None if listen.is_some() => service.last_good = None,
-        None => {}
+        Some(held) => *descriptors = Some(held.clone()),
+        None if spec.definition.addresses().next().is_some() => service.last_good = None,
+        None => *descriptors = Some(descriptors_of(&spec.definition, name, held)),
     }
 }

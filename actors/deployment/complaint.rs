@@ -1,7 +1,9 @@
 //! Translation of HAProxy's messages: adds the service, and the key and line of its definition.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use super::candidate::ConfigPart;
 use crate::decide::loaded_config::LineIndex;
 use crate::decide::quoting::joined;
 use crate::decide::rejection::named_services;
@@ -13,14 +15,14 @@ use crate::port::{ConfigMessage, ConfigText};
 pub struct CheckedText<'a> {
     text: &'a ConfigText,
     index: LineIndex,
-    base_lines: usize,
+    places: &'a [Option<Arc<str>>],
 }
 
 impl<'a> CheckedText<'a> {
-    /// Creates the index of a text, whose first piece is the base.
-    pub fn new(text: &'a ConfigText) -> Self {
-        let base_lines = text.pieces.first().map_or(0, |base| base.matches('\n').count());
-        Self { text, index: LineIndex::of(&text.pieces), base_lines }
+    /// Creates the index of a part of a candidate.
+    pub fn new(part: &'a ConfigPart) -> Self {
+        let ConfigPart { text, places, .. } = part;
+        Self { text, index: LineIndex::of(&text.pieces), places }
     }
 
     /// Returns the service whose section contains the line of the message.
@@ -41,7 +43,12 @@ impl<'a> CheckedText<'a> {
     }
 
     fn is_in_base(&self, line: usize) -> bool {
-        line <= self.base_lines
+        line <= self.places.len() && self.index.service_at(line).is_none()
+    }
+
+    /// Returns where the operator's files have a line.
+    fn place(&self, line: usize) -> Option<&str> {
+        self.places.get(line.checked_sub(1)?)?.as_deref()
     }
 
     /// Returns the message about a refused service, with the key and line of its definition.
@@ -58,9 +65,10 @@ impl<'a> CheckedText<'a> {
         let place = message.line.and_then(|number| Some((number, self.line(number)?)));
         match place {
             None => message.text.clone(),
-            Some((number, line)) if self.is_in_base(number) => {
-                format!("with {} of haproxy.global or haproxy.defaults: {}", shown(line), message.text)
-            }
+            Some((number, line)) if self.is_in_base(number) => match self.place(number) {
+                Some(place) => format!("with {place}: {}: {}", shown(line), message.text),
+                None => format!("with {} of haproxy.global or haproxy.defaults: {}", shown(line), message.text),
+            },
             Some((_, line)) => match key_of(line, definition) {
                 Some(key) => format!("{key} {}: {}", shown(line), message.text),
                 None => format!("{}: {}", shown(line), message.text),
@@ -72,8 +80,10 @@ impl<'a> CheckedText<'a> {
     pub fn about_base(&self, messages: &[ConfigMessage]) -> String {
         let in_base = messages.iter().find(|message| message.line.is_some_and(|line| self.is_in_base(line)));
         let Some(message) = in_base.or(messages.first()) else { return "no reason given".to_owned() };
+        let place = message.line.and_then(|number| self.place(number)).map(|place| format!("{place}: "));
+        let place = place.unwrap_or_default();
         match message.line.and_then(|number| self.line(number)) {
-            Some(line) => format!("{}: {}", shown(line), message.text),
+            Some(line) => format!("{place}{}: {}", shown(line), message.text),
             None => message.text.clone(),
         }
     }

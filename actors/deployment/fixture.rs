@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::candidate::Candidate;
+use crate::decide::base::BaseLayout;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition;
 use crate::message::SocketsHeld;
-use crate::model::{RawDefinition, Routes, ServiceName};
+use crate::model::{Descriptors, RawDefinition, Routes, ServiceName};
 
 /// Parses a service's name.
 pub fn name(text: &str) -> ServiceName {
@@ -40,8 +41,8 @@ fn granting() -> OptionPolicy {
 /// Creates a service that runs unchanged.
 pub fn running(service: &str, lines: &[&str]) -> ServiceSection {
     let desired = spec(service, lines);
-    let last_good = Some(BoundSection::new(desired.clone(), None));
-    ServiceSection { desired, last_good, earlier_listen: None, is_running: true, refused: None }
+    let last_good = Some(BoundSection::new(desired.clone(), Some(Descriptors::new())));
+    ServiceSection { desired, last_good, earlier_listens: BTreeSet::new(), is_running: true, refused: None }
 }
 
 /// Creates a service that does not run yet.
@@ -49,7 +50,7 @@ pub fn new(service: &str, lines: &[&str]) -> ServiceSection {
     ServiceSection {
         desired: spec(service, lines),
         last_good: None,
-        earlier_listen: None,
+        earlier_listens: BTreeSet::new(),
         is_running: false,
         refused: None,
     }
@@ -63,7 +64,7 @@ pub fn changed(service: &str, before: &[&str], lines: &[&str]) -> ServiceSection
 /// Creates a candidate of these services with this base.
 pub fn candidate(base: &str, services: impl IntoIterator<Item = ServiceSection>) -> Candidate {
     let context = ConfigContext {
-        base: base.into(),
+        base: Arc::new(BaseLayout::of_text(base)),
         style: SectionStyle::default(),
         map_path: "/map".into(),
         previous_routes: Routes::default(),

@@ -195,7 +195,7 @@ impl Isolation {
 
     fn judge_group(&mut self, search: &mut Search, verdict: Verdict) {
         let Err(messages) = verdict else { return search.group_accepted() };
-        let checked = CheckedText::new(&self.checked.text);
+        let checked = CheckedText::new(&self.checked);
         if let Finding::Bad(name) = search.group_refused(&checked.named(&messages)) {
             let message = match self.candidate.sections.get(&name) {
                 Some(section) => checked.about(&name, &section.section.spec.definition, &messages),
@@ -206,10 +206,13 @@ impl Isolation {
     }
 
     fn blame_base(&mut self, messages: &[ConfigMessage]) {
-        let text = CheckedText::new(&self.checked.text).about_base(messages);
+        let text = CheckedText::new(&self.checked).about_base(messages);
         let error = match self.is_base_good {
-            false => format!("HAProxy refuses haproxy.global or haproxy.defaults of the settings: {text}"),
-            true => format!("HAProxy refuses services that run unchanged, or haproxy.defaults with them: {text}"),
+            false => format!("HAProxy refuses {}: {text}", self.candidate.base_keys()),
+            true => format!(
+                "HAProxy refuses services that run unchanged, or {} with them: {text}",
+                self.candidate.base_keys()
+            ),
         };
         self.stage = Stage::Done(Err(DeployFailure { suspects_base: true, ..DeployFailure::from(error) }));
     }
@@ -222,7 +225,7 @@ impl Isolation {
             names.flat_map(referred_to).cloned().collect()
         };
         let of_group = with_references(&mut group.iter());
-        let of_base = names_in_text(&self.candidate.context.base, self.candidate.running());
+        let of_base = names_in_text(&self.candidate.base.text(), self.candidate.running());
         let of_base: BTreeSet<_> = with_references(&mut of_base.iter()).difference(&of_group).cloned().collect();
         self.candidate.part(&of_group, &of_base)
     }
@@ -234,7 +237,7 @@ impl Isolation {
 
     fn attributed(&self, warnings: &[ConfigMessage]) -> Warnings {
         let definition = |name: &ServiceName| Some(&*self.candidate.sections.get(name)?.section.spec.definition);
-        let mut services = CheckedText::new(&self.checked.text).attributed(warnings, definition);
+        let mut services = CheckedText::new(&self.checked).attributed(warnings, definition);
         let base = services.remove(&None).unwrap_or_default();
         let services = services.into_iter().filter_map(|(name, texts)| Some((name?, texts))).collect();
         Warnings { base, services }

@@ -3,7 +3,7 @@
 //! The file of a process that ended while this daemon runs is used unchanged. A file of an earlier run of the daemon
 //! contains old descriptors, which are replaced by those of the sockets held now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::peers::{DeploymentPeers, gone};
 use super::sockets::hold_sockets;
 use crate::decide::deployment::{DeployFailure, Deployed, LastFile, RestartedProcess, ServiceSection};
 use crate::decide::earlier_file::{Listener, listeners, ready_servers, with_descriptors};
-use crate::message::{LaunchProxy, ReleaseSockets, SocketsHeld, WantedSocket};
+use crate::message::{LaunchProxy, ReleaseSockets, WantedSockets};
 use crate::model::{HostList, ProcessInfo, ServiceName};
 use crate::port::{ConfigFile, ConfigText};
 
@@ -46,7 +46,7 @@ impl EarlierFile {
     /// this run already use sockets. `services` are those of the deployment.
     pub async fn read(services: &BTreeMap<ServiceName, ServiceSection>, config_file: &dyn ConfigFile) -> Option<Self> {
         let has_socket =
-            |service: &ServiceSection| service.last_good.as_ref().is_some_and(|good| good.descriptor.is_some());
+            |service: &ServiceSection| service.last_good.as_ref().is_some_and(|good| good.descriptors.is_some());
         if services.values().any(has_socket) {
             return None;
         }
@@ -69,7 +69,7 @@ impl EarlierFile {
             }
             Err(error) => {
                 warn!(peers.log, "HAProxy cannot be started with the file of an earlier run"; "error" => error);
-                peers.sockets.release.do_send(ReleaseSockets { keep: BTreeMap::new() });
+                peers.sockets.release.do_send(ReleaseSockets { keep: BTreeMap::new(), base: BTreeSet::new() });
                 failure
             }
         }
@@ -80,17 +80,29 @@ impl EarlierFile {
         servers: BTreeMap<ServiceName, Arc<HostList>>,
         peers: &DeploymentPeers,
     ) -> Result<ProcessInfo, String> {
-        let wanted = |listener: &Listener| {
-            let socket = WantedSocket { address: listener.address, is_shared: listener.is_shared };
-            Some((ServiceName::new(&listener.section).ok()?, socket))
+        let (mut base, mut wanted) = (BTreeSet::new(), BTreeMap::new());
+        for listener in &self.listeners {
+            let addresses = listener.sockets.iter().map(|(address, _)| address.clone());
+            match service_of(listener) {
+                Some(name) => {
+                    let none = WantedSockets { addresses: BTreeSet::new(), is_shared: listener.is_shared };
+                    wanted.entry(name).or_insert(none).addresses.extend(addresses);
+                }
+                None => base.extend(addresses),
+            }
+        }
+        let held = hold_sockets(base, &self.services, wanted, peers).await?;
+        let of_listener = |listener: &Listener| {
+            let held = match service_of(listener) {
+                Some(name) => held.last_good.get(&name),
+                None => Some(&held.base),
+            };
+            let sockets = listener.sockets.iter();
+            sockets
+                .filter_map(|(address, old)| Some((*old, held?.get(address).copied().flatten()?)))
+                .collect::<Vec<(RawFd, RawFd)>>()
         };
-        let wanted = self.listeners.iter().filter_map(wanted).collect();
-        let held = hold_sockets(&self.services, wanted, peers).await?;
-        let by_old: BTreeMap<RawFd, RawFd> = self
-            .listeners
-            .iter()
-            .filter_map(|listener| Some((listener.descriptor, held_for(listener, &held)?)))
-            .collect();
+        let by_old: BTreeMap<RawFd, RawFd> = self.listeners.iter().flat_map(of_listener).collect();
         let text = with_descriptors(&self.text, &by_old).ok_or("another service uses one of its ports")?;
         let descriptors: Vec<RawFd> = by_old.into_values().collect();
         let text = ConfigText { pieces: vec![text.into()], map: self.map.map(Into::into) };
@@ -100,7 +112,7 @@ impl EarlierFile {
     }
 }
 
-fn held_for(listener: &Listener, held: &SocketsHeld) -> Option<RawFd> {
-    let name = ServiceName::new(&listener.section).ok()?;
-    held.last_good.get(&name).copied().flatten()
+/// Returns the service, or the shared frontend by its name, whose section listens; `None` for the base configuration.
+fn service_of(listener: &Listener) -> Option<ServiceName> {
+    ServiceName::new(listener.section.as_deref()?).ok()
 }

@@ -42,7 +42,7 @@ use crate::decide::deployment::{
 };
 use crate::decide::routing::parse_map;
 use crate::limits::PROXY_READY_POLL;
-use crate::message::{FindOrphans, LaunchError, LaunchProxy, OrphanAdopted};
+use crate::message::{FindOrphans, LaunchError, LaunchProxy, NotOpened, OrphanAdopted};
 use crate::model::{Blocker, ServiceName};
 use crate::port::{CheckFailure, ConfigFile};
 
@@ -121,7 +121,11 @@ async fn deploy_or_fall_back(
 /// Builds the candidate, has it checked, and starts a process with it.
 async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<Deployed, DeployFailure> {
     let DeployOrder { context, services, only_for, state_file, health_source, .. } = order;
-    let held = hold_sockets(&services, BTreeMap::new(), peers).await?;
+    let held = hold_sockets(context.base.listens(), &services, BTreeMap::new(), peers).await?;
+    if let Some(NotOpened { address, error }) = held.base_failed.first() {
+        let place = context.base.place_of(address).unwrap_or("haproxy.base_config");
+        return Err(DeployFailure { suspects_base: true, ..DeployFailure::from(format!("{place}: {error}")) });
+    }
     let (candidate, mut warnings) = isolate(Candidate::new(context, services, held), &*peers.config_file).await?;
     if let Some(path) = state_file.as_ref().map(|path| path.to_string_lossy()) {
         // The state file is written later, for the new process: the check may not find it.
@@ -144,7 +148,7 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
     };
     let process = peers.launch.send(start).await.map_err(gone)?.map_err(start_failure)?;
     let (frontends, routing) = (candidate.frontends(), candidate.routing());
-    let Candidate { context: ConfigContext { base, style, .. }, sections, blockers, .. } = candidate;
+    let Candidate { context: ConfigContext { style, .. }, base, sections, blockers, .. } = candidate;
     let sections: BTreeMap<ServiceName, BoundSection> =
         sections.into_iter().map(|(name, section)| (name, section.section)).collect();
     Ok(Deployed::Serving(Box::new(ServingProcess {
@@ -171,8 +175,8 @@ async fn isolate(candidate: Candidate, config_file: &dyn ConfigFile) -> Result<(
     let mut isolation = Isolation::new(candidate);
     loop {
         let verdict = match isolation.next_step() {
-            Step::CheckWhole(ConfigPart { text, descriptors }) => config_file.check(text, descriptors).await,
-            Step::TryPart(ConfigPart { text, descriptors }) => config_file.try_part(text, descriptors).await,
+            Step::CheckWhole(ConfigPart { text, descriptors, .. }) => config_file.check(text, descriptors).await,
+            Step::TryPart(ConfigPart { text, descriptors, .. }) => config_file.try_part(text, descriptors).await,
             Step::Done(outcome) => return outcome.map(|warnings| (isolation.into_candidate(), warnings)),
         };
         isolation.judged(match verdict {

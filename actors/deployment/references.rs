@@ -42,7 +42,7 @@ fn reached_from(start: &ServiceName, direct: &BTreeMap<&ServiceName, BTreeSet<&S
 fn words(spec: &SectionSpec) -> impl Iterator<Item = &str> {
     let definition = &spec.definition;
     let of_hosts = spec.hosts.iter().flat_map(|(_, host)| &host.options);
-    let words = definition.listen_options.iter().flatten().chain(&definition.server_options).chain(of_hosts);
+    let words = definition.lines().iter().flatten().chain(&definition.server_options).chain(of_hosts);
     words.map(Word::as_str)
 }
 

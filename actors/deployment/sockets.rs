@@ -1,13 +1,13 @@
 //! The listening sockets of a deployment: those of orphaned HAProxys are adopted, the others are opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slog::warn;
 
 use super::peers::{DeploymentPeers, gone};
 use crate::decide::deployment::{BoundSection, ServiceSection};
-use crate::message::{AdoptSockets, HoldSockets, SocketsHeld, WantedSocket};
-use crate::model::ServiceName;
+use crate::message::{AdoptSockets, HoldSockets, SocketsHeld, WantedSockets};
+use crate::model::{ListenAddress, ServiceName};
 
 /// Takes over the sockets of orphaned HAProxy processes.
 pub(super) async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<(), String> {
@@ -20,30 +20,33 @@ pub(super) async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<
     Ok(())
 }
 
-/// Requests the sockets of all desired sections, of last good sections of an earlier run, and of `more`, which need not
-/// be available.
+/// Requests the sockets of the base and of all desired sections, of last good sections of an earlier run, and of `more`,
+/// which need not be available.
 pub(super) async fn hold_sockets(
+    base: BTreeSet<ListenAddress>,
     services: &BTreeMap<ServiceName, ServiceSection>,
-    more: BTreeMap<ServiceName, WantedSocket>,
+    more: BTreeMap<ServiceName, WantedSockets>,
     peers: &DeploymentPeers,
 ) -> Result<SocketsHeld, String> {
     let desired = |(name, service): (&ServiceName, &ServiceSection)| {
-        Some((name.clone(), WantedSocket::of(&service.desired.definition)?))
+        Some((name.clone(), WantedSockets::of(&service.desired.definition)?))
     };
     let elsewhere = |(name, service): (&ServiceName, &ServiceSection)| match &service.last_good {
-        Some(BoundSection { spec, descriptor: None, .. })
-            if spec.definition.listen != service.desired.definition.listen =>
+        Some(BoundSection { spec, descriptors: None, .. })
+            if !spec.definition.addresses().eq(service.desired.definition.addresses()) =>
         {
-            Some((name.clone(), WantedSocket::of(&spec.definition)?))
+            Some((name.clone(), WantedSockets::of(&spec.definition)?))
         }
         _ => None,
     };
     let had = services.iter().filter(|(_, service)| {
-        let last = service.last_good.as_ref().map(|good| good.spec.definition.listen);
-        last.unwrap_or(service.earlier_listen) == service.desired.definition.listen
+        let last = service.last_good.as_ref().map(|good| good.spec.definition.addresses().collect());
+        let last: BTreeSet<ListenAddress> = last.unwrap_or_else(|| service.earlier_listens.clone());
+        service.desired.definition.addresses().all(|address| last.contains(&address))
     });
     let hold = HoldSockets {
         wanted: services.iter().filter_map(desired).collect(),
+        base,
         had: had.map(|(name, _)| name.clone()).collect(),
         last_good: services.iter().filter_map(elsewhere).chain(more).collect(),
     };

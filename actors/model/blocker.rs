@@ -1,9 +1,8 @@
 //! The reason why a service does not run with its current definition.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{HostList, ServiceDefinition};
+use super::{HostList, ListenAddress, ServiceDefinition};
 
 /// The reason why a service does not run with its current definition. The definition is not retried until the cause
 /// changes.
@@ -12,7 +11,7 @@ pub enum Blocker {
     /// Its port cannot be bound; the SocketHolderActor retries.
     PortTaken {
         /// The requested address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Why it cannot be bound.
         error: String,
     },

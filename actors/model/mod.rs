@@ -5,7 +5,9 @@ pub mod blocked_change;
 pub mod blocker;
 pub mod domain;
 pub mod host;
+pub mod in_base;
 pub mod latency;
+pub mod listen_address;
 pub mod moment;
 pub mod name;
 pub mod operator_choice;
@@ -27,14 +29,17 @@ pub use blocked_change::{BlockedChange, NameSample};
 pub use blocker::Blocker;
 pub use domain::{Domain, InvalidDomain};
 pub use host::{AdminState, Host, HostList, HostRecord, SeenHost};
+pub use in_base::{BaseLine, BindAddress, BindLine, InBase, LineContent, SectionFrame};
 pub use latency::LatencyHistogram;
+pub use listen_address::{Descriptors, InvalidListenAddress, ListenAddress};
 pub use moment::Moment;
 pub use name::{InvalidName, ServerName, ServiceName};
 pub use operator_choice::OperatorChoice;
 pub use persistent_id::{InvalidPersistentId, PersistentId};
 pub use plan_class::PlanClass;
 pub use policy::{
-    BaseConfig, DiscoveryPolicy, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, Quotas, map_path_of,
+    BaseConfig, BaseFile, DiscoveryPolicy, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, Quotas,
+    map_path_of,
 };
 pub use proxy::{
     AgentState, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic,

@@ -1,6 +1,7 @@
 //! The operator's policy for HAProxy: the validated settings that actors use.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::UpdateChoice;
@@ -11,6 +12,9 @@ use crate::limits::{
 /// The parts of haproxy.cfg that do not come from services: the operator's own lines, which are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseConfig {
+    /// The operator's own configuration files, in the order in which HAProxy reads them. Where there are any, there are
+    /// no lines in `global` and `defaults`.
+    pub files: Vec<BaseFile>,
     /// Lines of the `global` section.
     pub global: Vec<String>,
     /// Lines of the `defaults` section.
@@ -23,6 +27,15 @@ pub struct BaseConfig {
     pub state_file: Option<PathBuf>,
     /// How HAProxy's process is managed.
     pub management: ProxyManagement,
+}
+
+/// A file of the operator's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseFile {
+    /// Its path, for messages.
+    pub path: Arc<str>,
+    /// Its text.
+    pub text: Arc<str>,
 }
 
 /// Returns the path of the map of domains for this haproxy.cfg.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Domain, PathPrefix, ServiceName, ServiceUpdate, Word};
+use super::{Domain, InBase, ListenAddress, PathPrefix, SectionFrame, ServiceName, ServiceUpdate, Word};
 use crate::limits::{GUARD_DEFAULT_SHARE, GUARD_DEFAULT_SHARE_FROM, GUARD_WINDOW};
 
 /// A raw definition from its source.
@@ -167,6 +167,12 @@ pub struct ServiceDefinition {
     pub origin: Arc<str>,
     /// The address that clients connect to; `None` where the service has no port.
     pub listen: Option<SocketAddr>,
+    /// Further addresses that clients connect to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binds: Vec<ListenAddress>,
+    /// The options of every `bind` line, checked against the allow-list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bind_options: Vec<Word>,
     /// The section's lines, each split into words, each checked against the allow-list.
     pub listen_options: Vec<Vec<Word>>,
     /// Options of every server of the section, checked against the allow-list.
@@ -193,12 +199,33 @@ pub struct ServiceDefinition {
     /// The strategy for changes of the running HAProxy.
     #[serde(default)]
     pub update: ServiceUpdate,
+    /// What the base configuration says of it; `None` where that does not mention it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_base: Option<Arc<InBase>>,
 }
 
 impl ServiceDefinition {
+    /// Returns the section of the base configuration that gets its servers; `None` where it has a section of its own.
+    pub fn frame(&self) -> Option<&SectionFrame> {
+        self.in_base.as_ref()?.frame.as_ref()
+    }
+
+    /// Returns the lines that apply to its section, each split into words.
+    pub fn lines(&self) -> &[Vec<Word>] {
+        self.frame().map_or(&self.listen_options, |frame| &frame.lines)
+    }
+
+    /// Returns the addresses that its own section listens on. Those of a section of the base configuration belong to the
+    /// base.
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
+        let own = self.frame().is_none().then(|| self.listen.map(ListenAddress::from).into_iter());
+        let further = self.frame().is_none().then(|| self.binds.iter().cloned());
+        own.into_iter().flatten().chain(further.into_iter().flatten())
+    }
+
     /// Returns the last line of its section with this keyword, which is the effective one.
     pub fn last_line(&self, keyword: &str) -> Option<&[Word]> {
-        let mut lines = self.listen_options.iter().rev();
+        let mut lines = self.lines().iter().rev();
         lines.find(|line| line.first().is_some_and(|word| word.as_str() == keyword)).map(Vec::as_slice)
     }
 }

@@ -16,6 +16,7 @@ use super::observed::{DomainMap, Running};
 use super::section::Section;
 use super::state::{Exchange, State};
 use super::time::backoff;
+use crate::decide::base::BoundBase;
 use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::BoundSection;
 use crate::decide::deployment::Warnings;
@@ -84,7 +85,7 @@ impl State {
         let line =
             info("attached to an external HAProxy, changes are applied via its Runtime API").with("pid", process.pid);
         self.outbox.log(line.with("version", &process.version_text));
-        let style = SectionStyle::of(&self.settings.policy.base_config, Some(process.version));
+        let style = SectionStyle::of(&self.settings.base, Some(process.version));
         let mut unclaimed = observation.services;
         let mut sections = BTreeMap::new();
         let known = self.desired.services.iter().filter(|(_, service)| service.source.revision.is_some());
@@ -103,7 +104,7 @@ impl State {
         self.process.serve(Box::new(Running {
             capabilities: Capabilities::of(process.version),
             process,
-            base: Arc::default(),
+            base: BoundBase::default(),
             warnings: Warnings::default(),
             style,
             sections,

@@ -246,9 +246,11 @@ impl State {
             return;
         }
         let Some(service) = self.desired.services.get_mut(name) else { return };
-        let section = self.process.running_mut().and_then(|running| running.sections.get_mut(name));
-        let Some(section) = section.filter(|section| section.is_verified()) else { return };
-        if section.rewrite(&service.servers, service.ids.ids()) {
+        let Some(running) = self.process.running_mut() else { return };
+        let style = running.style;
+        let section = running.sections.get_mut(name).filter(|section| section.is_verified());
+        let Some(section) = section else { return };
+        if section.rewrite(&service.servers, service.ids.ids(), style) {
             self.files.config.changed();
         }
         section.attempts.repeated.clear();

@@ -1,18 +1,17 @@
 //! Deployment lane: starts a new process with a new file. Runtime changes continue during a deployment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::DesiredService;
 use super::effect::{Effect, info};
 use super::state::State;
+use crate::decide::base::BaseLayout;
 use crate::decide::deployment::{
     BoundSection, ConfigContext, DeployOrder, HealthSource, LastFile, SectionSpec, ServiceSection,
 };
 use crate::decide::proxy_plan::Refusal;
-use crate::decide::state_file;
 use crate::limits::FIRST_LISTS_WAIT;
 use crate::model::{Blocker, HostList, Moment, Observation, ProxyManagement, ReloadCause, ServerName, ServiceName};
 
@@ -88,14 +87,15 @@ impl State {
         let (base, style) = self.base();
         let running = self.running();
         let mut services = self.service_sections();
-        if let Some(only_for) = only_for.as_ref().filter(|_| running.is_some_and(|running| running.base == base)) {
+        if let Some(only_for) = only_for.as_ref().filter(|_| running.is_some_and(|running| running.base.layout == base))
+        {
             for (name, section) in services.iter_mut().filter(|(name, _)| !only_for.contains(*name)) {
                 section.refused = self.desired.services.get(name).and_then(|service| refused_before(service, section));
             }
         }
         DeployOrder {
             health_source: self.health_source(&base),
-            state_file: state_file::in_use(&self.settings.policy.base_config).map(Path::to_owned),
+            state_file: base.state_file.clone(),
             context: ConfigContext {
                 base,
                 style,
@@ -117,13 +117,13 @@ impl State {
 
     /// Returns the source of server health: the process that serves, where it answers, else the state file. `None`
     /// where the base of that process differs, because its health checks may have differed.
-    fn health_source(&self, base: &Arc<str>) -> Option<HealthSource> {
-        let path = state_file::in_use(&self.settings.policy.base_config)?;
-        let running = self.running().filter(|running| running.base == *base)?;
+    fn health_source(&self, base: &Arc<BaseLayout>) -> Option<HealthSource> {
+        let path = base.state_file.as_ref()?;
+        let running = self.running().filter(|running| running.base.layout == *base)?;
         let sections = running.sections.iter().map(|(name, section)| (name.clone(), section.spec())).collect();
         Some(match self.process.is_serving() && self.lane.link.failures() == 0 {
             true => HealthSource::Process { sections },
-            false => HealthSource::File { path: path.to_owned(), sections },
+            false => HealthSource::File { path: path.clone(), sections },
         })
     }
 
@@ -131,7 +131,9 @@ impl State {
     fn last_file(&self) -> Option<LastFile> {
         let is_ours = !self.process.is_serving() && !self.files.config.is_ahead();
         let ended = self.running().filter(|_| is_ours)?;
-        let descriptors = ended.sections.values().filter_map(|section| section.descriptor).collect();
+        let of_sections = ended.sections.values().map(|section| &section.descriptors);
+        let descriptors = of_sections.chain([&ended.base.descriptors]).flat_map(|descriptors| descriptors.values());
+        let descriptors = descriptors.copied().flatten().collect();
         Some(LastFile { descriptors, services: ended.sections.keys().cloned().collect() })
     }
 
@@ -155,7 +157,7 @@ impl State {
                 Some(section) => {
                     let spec = section.spec();
                     let text = is_same_style.then(|| section.file.text.clone());
-                    Some(BoundSection { spec, descriptor: section.descriptor, text })
+                    Some(BoundSection { spec, descriptors: Some(section.descriptors.clone()), text })
                 }
                 // The definition of an earlier run; its socket is not held yet.
                 None => service
@@ -176,7 +178,7 @@ impl State {
                 ServiceSection {
                     desired,
                     last_good,
-                    earlier_listen: service.earlier.listen,
+                    earlier_listens: service.earlier.listens.clone(),
                     is_running,
                     refused: None,
                 },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::desired::DesiredService;
+use crate::decide::base::BaseLayout;
 use crate::decide::haproxy_config::has_agent;
 use crate::decide::proxy_plan::Refusal;
 use crate::model::{
@@ -27,7 +28,7 @@ pub struct Deployment {
     /// The newest change that its file contains.
     pub newest: Option<ChangeId>,
     /// The base of its file.
-    pub base: Arc<str>,
+    pub base: Arc<BaseLayout>,
     /// The runtime changes that HAProxy refused and that its file applies.
     pub refused: BTreeMap<ServiceName, BTreeMap<ServerName, Refusal>>,
     /// Services whose port became free during the deployment.

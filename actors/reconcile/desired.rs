@@ -1,7 +1,6 @@
 //! The desired state: every service, its hosts, and the operators' overrides.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,8 +15,8 @@ use crate::decide::slots::SlotTable;
 use crate::decide::update_strategy::{ChosenStrategy, slot_rules};
 use crate::limits::PENDING_CHANGES_MAX;
 use crate::model::{
-    AdminState, Blocker, ChangeId, HostList, PlanClass, Revision, ServerName, ServiceDefinition, ServiceName,
-    UpdateStrategy,
+    AdminState, Blocker, ChangeId, HostList, ListenAddress, PlanClass, Revision, ServerName, ServiceDefinition,
+    ServiceName, UpdateStrategy,
 };
 use crate::port::{DefinitionList, SavedService, SavedState};
 
@@ -84,8 +83,8 @@ pub struct SourceList {
 pub struct EarlierRun {
     /// The earlier definition, where it was updated before the first start.
     pub definition: Option<Arc<ServiceDefinition>>,
-    /// The address that it listened on.
-    pub listen: Option<SocketAddr>,
+    /// The addresses that it listened on.
+    pub listens: BTreeSet<ListenAddress>,
     /// The saved state, until its hosts are known.
     pub saved: Option<SavedService>,
 }
@@ -186,7 +185,7 @@ impl DesiredService {
             definition,
             earlier: EarlierRun {
                 definition: None,
-                listen: retained.saved.as_ref().and_then(|saved| saved.definition.listen),
+                listens: retained.saved.iter().flat_map(|saved| saved.definition.addresses()).collect(),
                 saved: retained.saved,
             },
             source: SourceList::default(),
@@ -270,7 +269,7 @@ impl DesiredService {
     pub fn is_blocked(&self, loaded: Option<&ServiceDefinition>) -> bool {
         match self.blocker() {
             None => false,
-            Some(Blocker::PortTaken { address, .. }) => self.definition.listen == Some(*address),
+            Some(Blocker::PortTaken { address, .. }) => self.definition.addresses().any(|held| held == *address),
             Some(Blocker::Rejected { definition, hosts, .. }) => {
                 let goes_on_with_another = loaded.is_some_and(|loaded| *loaded != *self.definition);
                 *definition == self.definition && (goes_on_with_another || *hosts == self.servers)

@@ -38,6 +38,7 @@ impl NewHosts {
 impl State {
     /// Handles a new service or an updated definition.
     pub(super) fn service_defined(&mut self, definition: Arc<ServiceDefinition>, now: Moment) {
+        let definition = self.in_base(&definition);
         let name = definition.name.clone();
         let strategy = self.settings.strategy_of(&definition, self.version());
         let never_ran = self.running().is_none();
@@ -186,7 +187,7 @@ impl State {
         self.reloads.refused_base = None;
         self.tally.settings_refused = None;
         self.settings.update(policy);
-        self.choose_strategies();
+        self.apply_base();
     }
 
     /// Records the mistakes of settings that were read again.
@@ -211,7 +212,13 @@ impl State {
     }
 
     /// Handles a port that could not be bound before and is now held for this service.
-    pub(super) fn socket_opened(&mut self, name: ServiceName) {
+    pub(super) fn socket_opened(&mut self, name: Option<ServiceName>) {
+        let Some(name) = name else {
+            self.reloads.refused_base = None;
+            self.apply_base();
+            self.reloads.request(ReloadCause::Settings.because("an address of the base configuration is free now"));
+            return;
+        };
         let Some(service) = self.desired.services.get_mut(&name) else {
             // The service was removed during the wait for its port. A deployment releases its sockets when it ends.
             if self.deployment.is_none() {

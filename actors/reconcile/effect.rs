@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::decide::deployment::DeployOrder;
 use crate::decide::state_file::FileHosts;
 use crate::journal::{Event, JournalEntry};
-use crate::message::WantedSocket;
-use crate::model::{RouteCommand, RuntimeCommand, ServiceName};
+use crate::message::WantedSockets;
+use crate::model::{ListenAddress, RouteCommand, RuntimeCommand, ServiceName};
 use crate::port::{ConfigText, SavedState};
 
 /// One request to the actor.
@@ -58,9 +58,19 @@ pub enum Effect {
     /// awaited: it is observed before it is managed.
     CommandUnmanaged(Vec<RuntimeCommand>),
     /// Keep the sockets that these services listen on, and close every other one.
-    ReleaseSockets(BTreeMap<ServiceName, WantedSocket>),
+    ReleaseSockets {
+        /// Those of services.
+        keep: BTreeMap<ServiceName, WantedSockets>,
+        /// Those of the base configuration.
+        base: BTreeSet<ListenAddress>,
+    },
     /// End the waits for ports, except those of these services.
-    WaitOnlyFor(BTreeMap<ServiceName, WantedSocket>),
+    WaitOnlyFor {
+        /// Those of services.
+        wanted: BTreeMap<ServiceName, WantedSockets>,
+        /// Those of the base configuration.
+        base: BTreeSet<ListenAddress>,
+    },
 
     /// Write haproxy.cfg. Answered by [`Input::ConfigFileWritten`](super::Input::ConfigFileWritten).
     WriteConfigFile(ConfigText),

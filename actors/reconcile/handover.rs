@@ -240,9 +240,10 @@ impl State {
         self.outbox.record(JournalEntry::new(Event::Failed { error: error.clone() }));
         self.tally.counts.reload_failed += 1;
         self.tally.sockets_to_spare = true;
-        if suspects_base && self.running().is_some_and(|running| running.base != deployment.base) {
+        if suspects_base && self.running().is_some_and(|running| running.base.layout != deployment.base) {
             // The next start uses the last good base.
             self.reloads.refused_base = Some(deployment.base);
+            self.apply_base();
         }
         if file_is_ahead {
             self.files.config.overtaken();

@@ -66,7 +66,7 @@ pub enum Input {
     /// An operator asked for a reload, for this reason.
     ReloadOrdered(String),
     /// A port that could not be bound before is now held for this service.
-    SocketOpened(ServiceName),
+    SocketOpened(Option<ServiceName>),
     /// A host name that HAProxy could not resolve resolves now.
     NameResolves(Arc<str>),
     /// A deployment adopted an orphaned process, which reports this state and serves until it is replaced.

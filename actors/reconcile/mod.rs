@@ -53,8 +53,9 @@ use self::desired::Desired;
 use self::discovery_events::NewHosts;
 use self::observed::Running;
 use self::state::{Exchange, State};
+use crate::decide::base::BoundBase;
 use crate::message::{ConfigState, NextSection, PlanPiece, RunningConfig};
-use crate::model::{Moment, ProxyPolicy, ProxyVersion, ReloadCause, ServiceName};
+use crate::model::{Descriptors, Moment, ProxyPolicy, ProxyVersion, ReloadCause, ServiceName};
 use crate::port::{ConfigText, RuntimeError, SavedService, SavedState};
 use crate::snapshot::HaproxyState;
 
@@ -232,21 +233,22 @@ impl Reconciler {
     pub fn config(&self) -> ConfigState {
         let state = &self.state;
         let running = state.running();
-        let descriptor = |name: &ServiceName| running?.sections.get(name)?.descriptor;
+        let descriptors = |name: &ServiceName| Some(running?.sections.get(name)?.descriptors.clone());
         let next = state.service_sections().into_iter().map(|(name, section)| NextSection {
             definition: section.desired.definition,
-            descriptor: descriptor(&name),
+            descriptors: descriptors(&name).unwrap_or_default(),
             hosts: section.desired.hosts,
             ids: section.desired.ids,
         });
         let (next_base, next_style) = state.base();
         ConfigState {
             next: next.collect(),
-            next_base,
+            next_base: BoundBase::new(next_base, Descriptors::new()).lines().into(),
             next_style,
             map_path: state.settings.policy.base_config.map_path.clone(),
             running: running.filter(|_| state.deploys()).map(|running| RunningConfig {
-                base_config: running.base.clone(),
+                pieces: running.text().pieces,
+                base_config: running.base.lines().into(),
                 sections: running
                     .sections
                     .iter()

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::section::{Section, Unknown};
+use crate::decide::base::BoundBase;
 use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::Warnings;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::routing::{Routing, map_text};
-use crate::message::WantedSocket;
+use crate::message::WantedSockets;
 use crate::model::{Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName, ServiceName};
 use crate::port::ConfigText;
 
@@ -21,8 +22,8 @@ pub struct Running {
     pub process: ProcessInfo,
     /// The capabilities of its version.
     pub capabilities: Capabilities,
-    /// The base of its file: `global` and `defaults`.
-    pub base: Arc<str>,
+    /// The base of its file.
+    pub base: BoundBase,
     /// HAProxy's warnings from its check of the file.
     pub warnings: Warnings,
     /// The effect of the base on every section.
@@ -62,10 +63,10 @@ pub struct Differences {
 impl Running {
     /// Returns the text of its file.
     pub fn text(&self) -> ConfigText {
-        let sections = self.sections.values().map(|section| section.file.text.clone());
-        let frontends = self.frontends.values().cloned();
-        let map = (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes));
-        ConfigText { pieces: std::iter::once(self.base.clone()).chain(sections).chain(frontends).collect(), map }
+        let sections = self.sections.iter().map(|(name, section)| (name, section.file.text.clone())).collect();
+        let mut pieces = self.base.pieces(&sections);
+        pieces.extend(self.frontends.values().cloned());
+        ConfigText { pieces, map: (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes)) }
     }
 
     /// Records the reported state of these services, or of all, `except` those that changed during the read.
@@ -79,7 +80,7 @@ impl Running {
         let mut differences = Differences::default();
         for name in self.asked(asked).iter().filter(|name| !except.contains(*name)) {
             let Some(section) = self.sections.get_mut(name) else { continue };
-            let servers = observation.services.remove(name).unwrap_or_default();
+            let servers = section.without_others(observation.services.remove(name).unwrap_or_default());
             let unverified = section.take_unverified();
             let changed = section.observe(servers, now);
             self.health_changed |= changed.is_some() || !unverified.is_empty();
@@ -111,9 +112,9 @@ impl Running {
     }
 
     /// Returns the sockets that the process listens on, by service.
-    pub fn listens_on(&self) -> BTreeMap<ServiceName, WantedSocket> {
+    pub fn listens_on(&self) -> BTreeMap<ServiceName, WantedSockets> {
         let listening =
-            |(name, section): (&ServiceName, &Section)| Some((name.clone(), WantedSocket::of(&section.definition)?));
+            |(name, section): (&ServiceName, &Section)| Some((name.clone(), WantedSockets::of(&section.definition)?));
         self.sections.iter().filter_map(listening).collect()
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::problem::Problem;
 use super::time::backoff;
+use crate::decide::base::BaseLayout;
 use crate::limits::{RELOAD_PATIENCE, RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
 use crate::model::{Moment, ReloadCause, ReloadReason, ServiceName};
 
@@ -23,7 +24,7 @@ pub struct ReloadQueue {
     /// How many reloads failed in a row.
     failures: u32,
     /// The base configuration that HAProxy refused, while the base of the last process is good.
-    pub refused_base: Option<Arc<str>>,
+    pub refused_base: Option<Arc<BaseLayout>>,
     /// The time of the last successful reload, and its reasons.
     pub last: Option<(Instant, Vec<String>)>,
     /// The failure of the last reload.

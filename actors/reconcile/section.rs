@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +19,8 @@ use crate::decide::scope::Scope;
 use crate::decide::server_ids::ServerIds;
 use crate::decide::unresolved::SectionNames;
 use crate::model::{
-    Address, AdminState, Host, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand, ServerName,
-    ServerState, ServiceDefinition, Word,
+    Address, AdminState, Descriptors, Host, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand,
+    ServerName, ServerState, ServiceDefinition, Word,
 };
 use crate::port::Answer;
 
@@ -30,8 +29,8 @@ use crate::port::Answer;
 pub struct Section {
     /// The applied definition: the one it was started with, or a later one that needed no reload.
     pub definition: Arc<ServiceDefinition>,
-    /// The descriptor it listens on.
-    pub descriptor: Option<RawFd>,
+    /// The descriptors it listens on.
+    pub descriptors: Descriptors,
     /// The state applied to the process: by its file, and at run time since.
     pub loaded: AppliedService,
     /// The section in haproxy.cfg.
@@ -154,7 +153,7 @@ impl Section {
     /// the section in the previous process.
     pub fn started(mut bound: BoundSection, style: SectionStyle, before: Option<Self>, now: Instant) -> Self {
         let text = bound.render(style);
-        let BoundSection { spec: SectionSpec { definition, hosts, ids }, descriptor, .. } = bound;
+        let BoundSection { spec: SectionSpec { definition, hosts, ids }, descriptors, .. } = bound;
         let is_same = |before: &Self| {
             !before.file.is_behind
                 && Arc::ptr_eq(&before.file.hosts, &hosts)
@@ -175,7 +174,7 @@ impl Section {
         }
         Self {
             definition,
-            descriptor,
+            descriptors: descriptors.unwrap_or_default(),
             loaded,
             file: SectionFile { has_names: have_names(&hosts), text, hosts, ids, is_behind: false },
             observed: Arc::default(),
@@ -196,13 +195,29 @@ impl Section {
         servers.map(|(name, server)| (name.clone(), as_started(server))).collect()
     }
 
+    /// Returns the reported servers without those of the base configuration, which are never changed.
+    pub fn without_others(&self, mut servers: Arc<ObservedServers>) -> Arc<ObservedServers> {
+        let Some(in_base) = &self.definition.in_base else { return servers };
+        let own = in_base.frame.iter().flat_map(|frame| &frame.own_servers).chain(&in_base.required_servers);
+        let others: Vec<&ServerName> =
+            own.filter(|name| !self.loaded.servers.contains_key(*name) && servers.contains_key(*name)).collect();
+        if !others.is_empty() {
+            let servers = Arc::make_mut(&mut servers);
+            for name in others {
+                servers.remove(name);
+            }
+        }
+        servers
+    }
+
     /// Writes the section again with these hosts. Returns whether its text changed.
-    pub fn rewrite(&mut self, hosts: &Arc<HostList>, ids: &ServerIds) -> bool {
+    pub fn rewrite(&mut self, hosts: &Arc<HostList>, ids: &ServerIds, style: SectionStyle) -> bool {
         self.file.is_behind = false;
         if Arc::ptr_eq(&self.file.hosts, hosts) {
             return false;
         }
-        let text = haproxy_config::section_after((&self.file.text, &self.file.hosts), &self.definition, hosts, ids);
+        let text =
+            haproxy_config::section_after((&self.file.text, &self.file.hosts), &self.definition, hosts, ids, style);
         self.file.has_names = have_names(hosts);
         self.file.hosts = hosts.clone();
         self.file.ids = ids.clone();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::decide::base::{self, BaseLayout};
 use crate::decide::capabilities::Capabilities;
-use crate::decide::haproxy_config;
 use crate::decide::update_strategy::{ChosenStrategy, choose};
 use crate::model::{ProxyManagement, ProxyPolicy, ProxyVersion, ServiceDefinition, Word};
 
@@ -16,6 +16,8 @@ pub struct Settings {
     pub management: ProxyManagement,
     /// The version of the HAProxy binary, where it is known before the first start.
     pub binary: Option<ProxyVersion>,
+    /// The base configuration of the policy.
+    pub base: Arc<BaseLayout>,
     /// The `default-server` arguments of the `defaults` section, which servers added at run time do not inherit. Those
     /// of an external HAProxy are not known.
     pub inherited: Vec<Word>,
@@ -25,13 +27,15 @@ impl Settings {
     /// Creates the settings of the primary HAProxy, or of a target.
     pub fn new(policy: ProxyPolicy, is_target: bool, binary: Option<ProxyVersion>) -> Self {
         let management = if is_target { ProxyManagement::External } else { policy.base_config.management };
-        let inherited = inherited(&policy, management);
-        Self { policy: Arc::new(policy), management, binary, inherited }
+        let base = Arc::new(base::layout(&policy.base_config));
+        let inherited = inherited(&base, management);
+        Self { policy: Arc::new(policy), management, binary, base, inherited }
     }
 
     /// Applies settings that were read again.
     pub fn update(&mut self, policy: Arc<ProxyPolicy>) {
-        self.inherited = inherited(&policy, self.management);
+        self.base = Arc::new(base::layout(&policy.base_config));
+        self.inherited = inherited(&self.base, self.management);
         self.policy = policy;
     }
 
@@ -51,11 +55,9 @@ impl Settings {
     }
 }
 
-fn inherited(policy: &ProxyPolicy, management: ProxyManagement) -> Vec<Word> {
+fn inherited(base: &BaseLayout, management: ProxyManagement) -> Vec<Word> {
     match management {
         ProxyManagement::External => Vec::new(),
-        ProxyManagement::Supervised | ProxyManagement::Delegated => {
-            haproxy_config::base_default_server_words(&policy.base_config)
-        }
+        ProxyManagement::Supervised | ProxyManagement::Delegated => base.default_server_words(),
     }
 }

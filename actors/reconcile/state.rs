@@ -16,11 +16,12 @@ use super::reload_queue::ReloadQueue;
 use super::runtime_link::RuntimeLink;
 use super::settings::Settings;
 use super::work_queue::WorkQueue;
-use crate::decide::haproxy_config::{self, SectionStyle};
+use crate::decide::base::BaseLayout;
+use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::Step;
 use crate::decide::routing::RouteStep;
 use crate::limits::PARKED_SERVER_SWEEP;
-use crate::message::WantedSocket;
+use crate::message::WantedSockets;
 use crate::model::{Moment, Observation, ProxyVersion, ServiceDefinition, ServiceName};
 use crate::snapshot::{ProxyCounts, RefusedSettings};
 
@@ -206,14 +207,37 @@ impl State {
     }
 
     /// Returns the desired `global` and `defaults`, or the last good ones where HAProxy did not start with those.
-    pub fn base(&self) -> (Arc<str>, SectionStyle) {
-        let desired = haproxy_config::base_config(&self.settings.policy.base_config);
+    pub fn base(&self) -> (Arc<BaseLayout>, SectionStyle) {
+        let desired = &self.settings.base;
         match self.running() {
-            Some(running) if self.reloads.refused_base.as_ref() == Some(&desired) => {
-                (running.base.clone(), running.style)
+            Some(running) if self.reloads.refused_base.as_ref() == Some(desired) => {
+                (running.base.layout.clone(), running.style)
             }
-            _ => (desired, SectionStyle::of(&self.settings.policy.base_config, self.version())),
+            _ => (desired.clone(), SectionStyle::of(desired, self.version())),
         }
+    }
+
+    /// Returns the definition with what the base says of the service.
+    pub fn in_base(&self, definition: &Arc<ServiceDefinition>) -> Arc<ServiceDefinition> {
+        match self.deploys() {
+            true => self.base().0.applied_to(definition),
+            false => definition.clone(),
+        }
+    }
+
+    /// Applies what the base says to every service, after another base came into use.
+    pub fn apply_base(&mut self) {
+        let base = self.base().0;
+        for (name, service) in &mut self.desired.services {
+            let applied = base.applied_to(&service.definition);
+            if !Arc::ptr_eq(&applied, &service.definition) {
+                service.definition = applied;
+                service.retry_port();
+                service.retry_definition();
+                self.work.changed(name.clone());
+            }
+        }
+        self.choose_strategies();
     }
 
     /// Adds a service, with its retained state.
@@ -266,7 +290,8 @@ impl State {
             && let Some(running) = self.process.running()
         {
             let keep = running.listens_on();
-            self.outbox.push(Effect::ReleaseSockets(keep));
+            let base = running.base.layout.listens();
+            self.outbox.push(Effect::ReleaseSockets { keep, base });
         }
     }
 
@@ -285,9 +310,9 @@ impl State {
         }
         let services = self.desired.services.iter();
         let wanted =
-            services.filter_map(|(name, service)| Some((name.clone(), WantedSocket::of(&service.definition)?)));
-        let wanted = wanted.collect();
-        self.outbox.push(Effect::WaitOnlyFor(wanted));
+            services.filter_map(|(name, service)| Some((name.clone(), WantedSockets::of(&service.definition)?)));
+        let (wanted, base) = (wanted.collect(), self.settings.base.listens());
+        self.outbox.push(Effect::WaitOnlyFor { wanted, base });
     }
 
     /// Schedules the next event of this service's servers in transition.

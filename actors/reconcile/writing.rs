@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::effect::{Effect, info, warn};
 use super::observed::Running;
 use super::state::State;
-use crate::decide::state_file;
 use crate::model::Moment;
 use crate::port::{RuntimeError, SavedState};
 
@@ -56,7 +55,7 @@ impl State {
 
     /// Updates the state file after a change of server health.
     fn follow_health(&mut self, now: Moment) {
-        if !self.process.is_serving() || state_file::in_use(&self.settings.policy.base_config).is_none() {
+        if !self.process.is_serving() || self.settings.base.state_file.is_none() {
             return;
         }
         if let Some(running) = self.process.running_mut().filter(|running| running.health_changed)
@@ -71,7 +70,7 @@ impl State {
 
     /// Handles the reported states of the servers. A deployment writes the file itself, for the new process.
     pub(super) fn server_states_read(&mut self, (pid, result): (Option<u32>, Result<String, RuntimeError>)) {
-        let path = state_file::in_use(&self.settings.policy.base_config);
+        let path = self.settings.base.state_file.as_deref();
         let is_same = self.deployment.is_none() && self.process.is_serving() && self.pid() == pid;
         let (Some(path), Ok(states), true, Some(running)) = (path, result, is_same, self.running()) else {
             // The runtime lane reports and retries a HAProxy that does not answer.

@@ -1,7 +1,6 @@
 //! The grace period of removed definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context};
@@ -9,7 +8,7 @@ use slog::info;
 
 use super::ServiceConfigActor;
 use crate::decide::{annotation, rivals, routing};
-use crate::model::ServiceDefinition;
+use crate::model::{ListenAddress, ServiceDefinition};
 use crate::port::DefinitionList;
 
 impl ServiceConfigActor {
@@ -51,21 +50,28 @@ impl ServiceConfigActor {
     /// clients, and must not wait for its port.
     pub(super) fn taken_over(&self, newest: &DefinitionList) -> BTreeSet<Arc<str>> {
         let missing = self.services.iter().filter(|(name, _)| !newest.contains_key(*name));
-        let listens = missing.filter_map(|(name, service)| Some((own_address(&service.good.as_ref()?.0)?, name)));
-        let listens: BTreeMap<SocketAddr, &Arc<str>> = listens.collect();
+        let listens = missing.flat_map(|(name, service)| {
+            let addresses = service.good.as_ref().map(|good| own_addresses(&good.0)).unwrap_or_default();
+            addresses.into_iter().map(move |address| (address, name))
+        });
+        let listens: BTreeMap<ListenAddress, &Arc<str>> = listens.collect();
         if listens.is_empty() {
             return BTreeSet::new();
         }
         let is_new = |name: &Arc<str>, raw| self.services.get(name).is_none_or(|known| known.raw.as_ref() != Some(raw));
         let changed = newest.iter().filter(|(name, raw)| is_new(name, raw));
-        let addresses = changed.filter_map(|(name, raw)| {
-            own_address(&annotation::parse(name, raw, &self.policy.options).ok()?.definition)
+        let addresses = changed.flat_map(|(name, raw)| {
+            let parsed = annotation::parse(name, raw, &self.policy.options).ok();
+            parsed.map(|parsed| own_addresses(&parsed.definition)).unwrap_or_default()
         });
         addresses.filter_map(|address| listens.get(&address).map(|name| (*name).clone())).collect()
     }
 }
 
-/// Returns the address that only this service uses; `None` where it has none or shares it by domains.
-fn own_address(definition: &ServiceDefinition) -> Option<SocketAddr> {
-    definition.listen.filter(|_| routing::routed_at(definition).is_none())
+/// Returns the addresses that only this service uses; none where it shares them by domains.
+fn own_addresses(definition: &ServiceDefinition) -> Vec<ListenAddress> {
+    match routing::routed_at(definition) {
+        None => definition.addresses().collect(),
+        Some(_) => Vec::new(),
+    }
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::haproxy_config::{
-    SectionStyle, base_config, base_default_server_words, default_server_words, section, section_after, section_header,
-    server_line, server_words,
+    SectionStyle, default_server_words, section, section_after, section_header, server_line, server_words,
 };
 use proxymgr_actors::decide::loaded_config::{LineIndex, inherits_stats_socket, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
@@ -15,8 +15,8 @@ use proxymgr_actors::decide::rejection::named_services;
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{
-    BaseConfig, Host, HostList, ProxyManagement, ProxyVersion, RawDefinition, ServerName, ServiceDefinition,
-    ServiceName, Word,
+    BaseConfig, Descriptors, Host, HostList, ProxyManagement, ProxyVersion, RawDefinition, ServerName,
+    ServiceDefinition, ServiceName, Word,
 };
 use serde_json::json;
 
@@ -39,6 +39,7 @@ fn hosts(named: &[(&str, serde_json::Value)]) -> HostList {
 fn base_of(global: &[&str], defaults: &[&str]) -> BaseConfig {
     let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect();
     BaseConfig {
+        files: Vec::new(),
         global: lines(global),
         defaults: lines(defaults),
         socket_path: "/run/haproxy/stats.sock".into(),
@@ -46,6 +47,10 @@ fn base_of(global: &[&str], defaults: &[&str]) -> BaseConfig {
         state_file: None,
         management: ProxyManagement::Supervised,
     }
+}
+
+fn held(definition: &ServiceDefinition, descriptor: Option<i32>) -> Descriptors {
+    definition.addresses().map(|address| (address, descriptor)).collect()
 }
 
 fn texts(words: &[Word]) -> Vec<&str> {
@@ -88,9 +93,9 @@ listen web
         hosts.iter().zip(["id A", "id B", "id C", "id D"]).fold(expected.to_owned(), |text, ((name, host), id)| {
             text.replace(id, &format!("id {}", ids.of(name, &host.endpoint)))
         });
-    assert_eq!(&*section(&definition, Some(7), &hosts, &ids, style), expected);
+    assert_eq!(&*section(&definition, &held(&definition, Some(7)), &hosts, &ids, style), expected);
     let without_socket = expected.replace("    bind fd@7\n", "");
-    assert_eq!(&*section(&definition, None, &hosts, &ids, style), without_socket);
+    assert_eq!(&*section(&definition, &Descriptors::new(), &hosts, &ids, style), without_socket);
 }
 
 #[test]
@@ -118,12 +123,12 @@ fn hosts_with_priorities_are_in_their_order() {
     let orders = [vec!["a", "b"], vec!["b", "d", "a", "c"], vec!["d", "a", "b"], vec!["a", "d"]];
     let ids = ServerIds::default();
     for ((before, after), order) in lists.iter().zip(lists.iter().cycle().skip(1)).zip(orders.iter().cycle().skip(1)) {
-        let text = section(&definition, None, after, &ids, style);
+        let text = section(&definition, &Descriptors::new(), after, &ids, style);
         assert_eq!(names(&text), *order);
-        let text_before = section(&definition, None, before, &ids, style);
-        assert_eq!(section_after((&text_before, before), &definition, after, &ids), text);
+        let text_before = section(&definition, &Descriptors::new(), before, &ids, style);
+        assert_eq!(section_after((&text_before, before), &definition, after, &ids, style), text);
         assert_eq!(
-            parse_sections(&format!("{}{text}", base_config(&base_of(&[], &[]))))
+            parse_sections(&format!("{}{text}", base::text(&base_of(&[], &[]))))
                 .into_values()
                 .next()
                 .expect("one")
@@ -147,8 +152,9 @@ fn tcp_section_gets_tcplog_where_defaults_log_http() {
         (vec!["mode http", "log-format %HM"], vec!["mode tcp", "option tcplog"], false),
         (vec!["mode http"], vec!["mode tcp"], false),
     ] {
-        let style = SectionStyle::of(&base_of(&[], &defaults), V2_6);
-        let definition = define("web", &json!({"type": "file", "listen_options": options})).expect("good lines");
+        let style = SectionStyle::of(&base::layout(&base_of(&[], &defaults)), V2_6);
+        let definition =
+            define("web", &json!({"type": "file", "port": 80, "listen_options": options})).expect("good lines");
         let without = section_header(&definition, SectionStyle { http_log_by_default: false, ..style });
         let added = if expected { "    option tcplog\n" } else { "" };
         assert_eq!(*section_header(&definition, style), format!("{without}{added}"), "{defaults:?} {options:?}");
@@ -168,8 +174,9 @@ fn idle_close_is_added_to_http_sections_by_default() {
         (V2_6, vec!["mode http", "option idle-close-on-response"], vec![], false),
         (V2_6, vec!["mode http"], vec!["no option idle-close-on-response"], false),
     ] {
-        let style = SectionStyle::of(&base_of(&[], &defaults), version);
-        let definition = define("web", &json!({"type": "file", "listen_options": options})).expect("good lines");
+        let style = SectionStyle::of(&base::layout(&base_of(&[], &defaults)), version);
+        let definition =
+            define("web", &json!({"type": "file", "port": 80, "listen_options": options})).expect("good lines");
         let header = section_header(&definition, style);
         let added = header.contains("    option idle-close-on-response\n");
         assert_eq!(added, expected, "{version:?} {defaults:?} {options:?}");
@@ -178,7 +185,7 @@ fn idle_close_is_added_to_http_sections_by_default() {
 
 #[test]
 fn base_contains_the_operators_lines_and_the_socket() {
-    let text = base_config(&base_of(&["maxconn 1000", "  log stdout local0"], &["mode http", "timeout connect 1s"]));
+    let text = base::text(&base_of(&["maxconn 1000", "  log stdout local0"], &["mode http", "timeout connect 1s"]));
     let expected = "
 global
     maxconn 1000
@@ -204,27 +211,27 @@ defaults
 #[test]
 fn base_config_has_no_duplicate_lines() {
     let own_socket = "stats socket /run/haproxy/stats.sock level admin user haproxy";
-    let text = base_config(&base_of(&[own_socket, "stats timeout 1h"], &[]));
+    let text = base::text(&base_of(&[own_socket, "stats timeout 1h"], &[]));
     assert_eq!(text.matches("stats socket").count(), 1);
     assert_eq!(text.matches("stats timeout").count(), 1);
-    let other_socket = base_config(&base_of(&["stats socket /run/other.sock"], &[]));
+    let other_socket = base::text(&base_of(&["stats socket /run/other.sock"], &[]));
     assert_eq!(other_socket.matches("stats socket").count(), 2, "another socket does not replace ours");
 }
 
 #[test]
 fn stats_socket_is_inherited_only_from_this_daemon() {
     let ours = base_of(&[], &[]);
-    assert!(inherits_stats_socket(base_config(&ours).lines()));
+    assert!(inherits_stats_socket(base::text(&ours).lines()));
     let own_line = base_of(&["stats socket /run/haproxy/stats.sock level admin"], &[]);
-    assert!(!inherits_stats_socket(base_config(&own_line).lines()));
-    let delegated = base_config(&BaseConfig { management: ProxyManagement::Delegated, ..ours });
+    assert!(!inherits_stats_socket(base::text(&own_line).lines()));
+    let delegated = base::text(&BaseConfig { management: ProxyManagement::Delegated, ..ours });
     assert!(!inherits_stats_socket(delegated.lines()));
     assert!(delegated.contains("stats socket /run/haproxy/stats.sock mode 600 level admin expose-fd listeners\n"));
 }
 
 #[test]
 fn defaults_without_lines_have_timeouts() {
-    let text = base_config(&base_of(&[], &[]));
+    let text = base::text(&base_of(&[], &[]));
     for line in ["timeout connect", "timeout client", "timeout server"] {
         assert!(text.contains(line), "{line}");
     }
@@ -239,13 +246,13 @@ fn options_of_added_server_equal_those_of_the_file() {
     assert_eq!(texts(&server_words(&definition, &host)), ["maxconn", "3", "weight", "5"]);
     assert_eq!(texts(&default_server_words(&definition)), ["check", "inter", "1s", "fall", "2"]);
     let base_config = base_of(&[], &["mode http", "default-server  rise 3 # slowly", "timeout connect 1s"]);
-    assert_eq!(texts(&base_default_server_words(&base_config)), ["rise", "3"]);
+    assert_eq!(texts(&base::layout(&base_config).default_server_words()), ["rise", "3"]);
 }
 
 #[test]
 fn written_file_can_be_parsed_with_any_descriptors() {
     let base_config =
-        base_config(&base_of(&[], &["mode http", "listen stats", "server trap 10.0.0.9:1", "", "listen b"]));
+        base::text(&base_of(&[], &["mode http", "listen stats", "server trap 10.0.0.9:1", "", "listen b"]));
     let style = SectionStyle::default();
     let web = define("web", &json!({"type": "file", "port": 80, "listen_options": ["mode http"]})).expect("good");
     let db = define("db", &json!({"type": "file", "port": 81})).expect("good");
@@ -253,8 +260,8 @@ fn written_file_can_be_parsed_with_any_descriptors() {
     let ids = ServerIds::default();
     let text = format!(
         "{base_config}{}{}",
-        section(&web, Some(9), &web_hosts, &ids, style),
-        section(&db, None, &hosts(&[]), &ids, style)
+        section(&web, &held(&web, Some(9)), &web_hosts, &ids, style),
+        section(&db, &Descriptors::new(), &hosts(&[]), &ids, style)
     );
 
     let sections = parse_sections(&text);
@@ -265,10 +272,9 @@ fn written_file_can_be_parsed_with_any_descriptors() {
     );
     let loaded = &sections[&web.name];
     assert_eq!(loaded.header, *section_header(&web, style));
-    assert_eq!(loaded.descriptor, Some(9));
     let (name, host) = web_hosts.first().expect("one host");
     assert_eq!(loaded.server_lines, BTreeMap::from([(name.clone(), server_line(&web, name, host, Some(&ids)))]));
-    assert_eq!((sections[&db.name].descriptor, sections[&db.name].server_lines.len()), (None, 0));
+    assert_eq!(sections[&db.name].server_lines.len(), 0);
     assert_eq!(sections[&db.name].header, *section_header(&db, style), "a socket of HAProxy is no option");
     assert!(parse_sections("listen foreign\n    server a 10.0.0.1:80\n").is_empty(), "a file that is not ours");
     assert!(parse_sections("").is_empty());
@@ -446,11 +452,12 @@ proptest! {
             .map(|(i, host)| (ServerName::new(&format!("s{i}")).expect("a good name"), host.into())).collect();
         let style = SectionStyle { http_by_default: true, ..SectionStyle::default() };
         let ids = ServerIds::default();
-        let text = section(&definition, descriptor, &hosts, &ids, style);
+        let text = section(&definition, &held(&definition, descriptor), &hosts, &ids, style);
 
-        let mut expected = vec![format!("listen {}", definition.name)];
+        let keyword = if definition.listen.is_some() { "listen" } else { "backend" };
+        let mut expected = vec![format!("{keyword} {}", definition.name)];
         expected.extend(definition.listen.map(|_| "    #".to_owned()));
-        expected.extend(descriptor.map(|_| "    bind".to_owned()));
+        expected.extend(descriptor.filter(|_| definition.listen.is_some()).map(|_| "    bind".to_owned()));
         expected.extend(definition.listen_options.iter().map(|words| format!("    {}", quoted(&words[0]))));
         expected.extend(hosts.keys().map(|name| format!("    server {name} ")));
         expected.push(String::new());
@@ -463,26 +470,25 @@ proptest! {
             prop_assert!(is_our_comment || split_line(line).is_ok(), "{:?}", line);
         }
 
-        let base_config = base_config(&base_of(&[], &[]));
+        let base_config = base::text(&base_of(&[], &[]));
         let sections = parse_sections(&format!("{base_config}{text}"));
         prop_assert_eq!(sections.len(), 1);
         let loaded = &sections[&definition.name];
         prop_assert_eq!(loaded.header.as_str(), &*section_header(&definition, style));
-        prop_assert_eq!(loaded.descriptor, descriptor);
         let written: BTreeMap<_, _> =
             hosts.iter().map(|(name, host)| (name.clone(), server_line(&definition, name, host, Some(&ids)))).collect();
         prop_assert_eq!(&loaded.server_lines, &written);
 
         let fewer: HostList = hosts.iter().skip(1).map(|(name, host)| (name.clone(), host.clone())).collect();
-        let text_of_fewer = section(&definition, descriptor, &fewer, &ids, style);
-        prop_assert_eq!(&section_after((&text, &hosts), &definition, &fewer, &ids), &text_of_fewer);
-        prop_assert_eq!(&section_after((&text_of_fewer, &fewer), &definition, &hosts, &ids), &text);
+        let text_of_fewer = section(&definition, &held(&definition, descriptor), &fewer, &ids, style);
+        prop_assert_eq!(&section_after((&text, &hosts), &definition, &fewer, &ids, style), &text_of_fewer);
+        prop_assert_eq!(&section_after((&text_of_fewer, &fewer), &definition, &hosts, &ids, style), &text);
         let mut others = hosts.clone();
         others.iter_mut().for_each(|(_, host)| std::sync::Arc::make_mut(host).weight = Some(77));
-        let text_of_others = section(&definition, descriptor, &others, &ids, style);
-        prop_assert_eq!(&section_after((&text, &hosts), &definition, &others, &ids), &text_of_others);
+        let text_of_others = section(&definition, &held(&definition, descriptor), &others, &ids, style);
+        prop_assert_eq!(&section_after((&text, &hosts), &definition, &others, &ids, style), &text_of_others);
 
-        let index = LineIndex::of(&[base_config.clone(), text.clone()]);
+        let index = LineIndex::of(&[base_config.as_str().into(), text.clone()]);
         let first = base_config.matches('\n').count() + 1;
         prop_assert_eq!(index.service_at(first - 1), None);
         for line in first..first + expected.len() {

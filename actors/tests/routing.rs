@@ -13,10 +13,10 @@ use proxymgr_actors::decide::loaded_config::{LineIndex, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::routing::{Claim, assign, map_text, parse_map, plan_routes, routed_at};
 use proxymgr_actors::decide::server_ids::ServerIds;
-use proxymgr_actors::decide::{haproxy_config, service_definition};
+use proxymgr_actors::decide::{base, service_definition};
 use proxymgr_actors::model::{
-    BaseConfig, HostList, ObservedRoutes, ProxyManagement, RawDefinition, RouteCommand, Routes, ServiceDefinition,
-    ServiceName,
+    BaseConfig, Descriptors, HostList, ObservedRoutes, ProxyManagement, RawDefinition, RouteCommand, Routes,
+    ServiceDefinition, ServiceName,
 };
 
 fn define(name: &str, keys: &str) -> ServiceDefinition {
@@ -134,12 +134,13 @@ fn services_with_domains_share_a_frontend() {
     let (web, api) = (with_domains("web", &["a.example"]), define("api", r#""default": true"#));
     let style = SectionStyle { idle_close: true, ..SectionStyle::default() };
     let hosts = HostList::default();
-    let text = section(&web, Some(5), &hosts, &ServerIds::default(), style);
+    let fifth: Descriptors = web.addresses().map(|address| (address, Some(5))).collect();
+    let text = section(&web, &fifth, &hosts, &ServerIds::default(), style);
     assert_eq!(&*text, "backend web\n    # clients connect to 0.0.0.0:8080\n    mode http\n\n");
     let by_default = SectionStyle { http_by_default: true, ..style };
-    assert!(!section(&web, Some(5), &hosts, &ServerIds::default(), by_default).contains("mode"));
+    assert!(!section(&web, &fifth, &hosts, &ServerIds::default(), by_default).contains("mode"));
 
-    let shared = frontends([(&web, Some(5)), (&api, None)], style, Path::new("/etc/haproxy.cfg.domains"));
+    let shared = frontends([(&web, &fifth), (&api, &Descriptors::new())], style, Path::new("/etc/haproxy.cfg.domains"));
     let frontend = shared.values().next().unwrap();
     for line in [
         "frontend http:8080\n",
@@ -155,7 +156,8 @@ fn services_with_domains_share_a_frontend() {
     assert_eq!(shared.len(), 1);
     assert_eq!(name("[::1]:80".parse().unwrap()), "http:::1:80");
 
-    let base_config = haproxy_config::base_config(&BaseConfig {
+    let base_config = base::text(&BaseConfig {
+        files: vec![],
         global: vec![],
         defaults: vec![],
         socket_path: "/run/x".into(),
@@ -166,7 +168,7 @@ fn services_with_domains_share_a_frontend() {
     let read = parse_sections(&format!("{base_config}{text}{frontend}"));
     assert_eq!(read.len(), 1);
     assert_eq!(read[&web.name].header, *section_header(&web, style));
-    let index = LineIndex::of(&[base_config.clone(), text.clone(), frontend.clone()]);
+    let index = LineIndex::of(&[base_config.as_str().into(), text.clone(), frontend.clone()]);
     let line = |piece: &str, before: usize| before + piece.lines().count();
     assert_eq!(index.service_at(line(&text, line(&base_config, 0))), Some(&web.name));
     assert_eq!(index.service_at(line(&text, line(&base_config, 2))), None, "a frontend belongs to no service");

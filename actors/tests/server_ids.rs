@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use planned::definition;
 use proptest::prelude::*;
+use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section_header, server_line};
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
@@ -314,6 +315,7 @@ fn hash_key_is_set_from_3_0_on_unless_chosen() {
         (V3_0, vec![], vec!["default-server hash-key addr"], false),
     ] {
         let base_config = BaseConfig {
+            files: Vec::new(),
             global: [].into(),
             defaults,
             socket_path: "/run/haproxy/stats.sock".into(),
@@ -321,7 +323,7 @@ fn hash_key_is_set_from_3_0_on_unless_chosen() {
             state_file: None,
             management: ProxyManagement::Supervised,
         };
-        let header = section_header(&definition(&options, ""), SectionStyle::of(&base_config, version));
+        let header = section_header(&definition(&options, ""), SectionStyle::of(&base::layout(&base_config), version));
         let added = header.contains("    default-server hash-key addr-port\n");
         assert_eq!(added, expected, "{version:?} {options:?}");
     }

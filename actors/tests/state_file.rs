@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::deployment::SectionSpec;
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, base_config};
+use proxymgr_actors::decide::haproxy_config::SectionStyle;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::decide::state_file::{CarriedHealth, FileHosts, NOTHING_KNOWN, Sections, in_use, still_true};
+use proxymgr_actors::decide::state_file::{CarriedHealth, FileHosts, NOTHING_KNOWN, Sections, still_true};
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{BaseConfig, HostList, ProxyManagement, RawDefinition, ServerName, ServiceDefinition};
 use serde_json::{Value, json};
@@ -156,6 +157,7 @@ fn what_cannot_be_read_says_nothing() {
 #[test]
 fn the_operators_own_lines_about_it_stand() {
     let mut base = BaseConfig {
+        files: Vec::new(),
         global: vec![],
         defaults: vec![],
         socket_path: "/run/haproxy.sock".into(),
@@ -164,18 +166,18 @@ fn the_operators_own_lines_about_it_stand() {
         management: ProxyManagement::Supervised,
     };
     let path = base.state_file.clone().expect("it is on");
-    assert_eq!(in_use(&base), Some(path.as_path()));
-    let text = base_config(&base);
+    assert_eq!(base::layout(&base).state_file, Some(path));
+    let text = base::text(&base);
     assert!(text.contains("    server-state-file /haproxy.cfg.state\n"), "{text}");
     assert!(text.contains("    load-server-state-from-file global\n"), "{text}");
     for line in ["server-state-file /x", "server-state-base /x", "zero-warning"] {
         base.global = vec![line.to_owned()];
-        assert_eq!(in_use(&base), None, "{line}");
+        assert_eq!(base::layout(&base).state_file, None, "{line}");
     }
     base.global.clear();
     base.defaults = vec!["load-server-state-from-file local".to_owned()];
-    assert_eq!(base_config(&base).matches("server-state").count(), 1);
+    assert_eq!(base::text(&base).matches("server-state").count(), 1);
     base.defaults.clear();
     base.state_file = None;
-    assert!(!base_config(&base).contains("server-state"));
+    assert!(!base::text(&base).contains("server-state"));
 }

@@ -110,7 +110,9 @@ impl DaemonArgs {
             (None, Some(_)) => None,
             (None, None) => Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()),
         };
-        let sources = SettingsSources { file: file.clone(), ..SettingsSources::at(Path::new("")) };
+        // The daemon may run with a copy of base files that cannot be read now.
+        let base_files = Some(Vec::new());
+        let sources = SettingsSources { file: file.clone(), base_files, ..SettingsSources::at(Path::new("")) };
         let status = Settings::load(&sources)?.settings.status;
         let token = match &self.token_file {
             Some(file) => TokenSource::File(file.clone()),

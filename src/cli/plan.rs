@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
+use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::capabilities::Capabilities;
-use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::haproxy_config::SectionStyle;
 use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
@@ -101,26 +102,28 @@ async fn observe(settings: &Settings, socket: &HaproxySocket) -> Result<Running,
 /// The plan as text: the runtime commands per service, and the reasons for a reload.
 fn describe(settings: &Settings, desired: &Desired, (process, observation, routes): &Running, file: &str) -> String {
     let base_config = &settings.haproxy.policy.base_config;
-    let inherited = haproxy_config::base_default_server_words(base_config);
+    let base = base::layout(base_config);
+    let inherited = base.default_server_words();
     let ground = Ground {
         capabilities: Capabilities::of(process.version),
         inherited: &inherited,
-        style: SectionStyle::of(base_config, Some(process.version)),
+        style: SectionStyle::of(&base, Some(process.version)),
         is_external: false,
     };
     let sections = parse_sections(file);
     let mut reload = Vec::new();
     let mut commands = String::new();
-    if !file.starts_with(&*haproxy_config::base_config(base_config)) {
-        reload.push("the global or defaults section changed".to_owned());
+    if !base.is_in(file) {
+        reload.push("the base configuration changed".to_owned());
     }
     for (name, service) in &desired.services {
         let Placed { strategy, servers, slots, ids } = service.placed(settings, Some(process.version), false);
         if strategy.strategy != UpdateStrategy::Dynamic {
             output::remark(&format!("# {name}: {} ({})", strategy.strategy.as_str(), strategy.why));
         }
+        let definition = base.applied_to(&service.definition);
         let wanted = WantedService {
-            definition: &service.definition,
+            definition: &definition,
             hosts: &servers,
             ids: &ids,
             overlay: &Overlay::NONE,

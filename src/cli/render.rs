@@ -1,10 +1,13 @@
 //! `proxymgr render`: prints the desired haproxy.cfg.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use proxymgr_actors::decide::base::{self, BoundBase};
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
-use proxymgr_actors::model::{BaseConfig, ProxyManagement};
+use proxymgr_actors::model::{BaseConfig, Descriptors, ProxyManagement};
 
 use super::desired::{Placed, gather_desired};
 use super::{block_on, output, quiet_log};
@@ -31,16 +34,18 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let base_config =
         &BaseConfig { management: ProxyManagement::Delegated, ..settings.haproxy.policy.base_config.clone() };
     let version = version.ok().map(|(version, _)| version);
-    let style = SectionStyle::of(base_config, version);
-    let mut text = haproxy_config::base_config(base_config).to_string();
-    for service in desired.services.values() {
+    let layout = Arc::new(base::layout(base_config));
+    let style = SectionStyle::of(&layout, version);
+    let none = Descriptors::new();
+    let mut sections = BTreeMap::new();
+    for (name, service) in &desired.services {
         let Placed { servers, ids, .. } = service.placed(settings, version, false);
-        text.push_str(&haproxy_config::section(&service.definition, None, &servers, &ids, style));
+        let definition = layout.applied_to(&service.definition);
+        sections.insert(name, haproxy_config::section(&definition, &none, &servers, &ids, style));
     }
-    let services = desired.services.values().map(|service| (&*service.definition, None));
-    for frontend in frontends(services, style, &base_config.map_path).values() {
-        text.push_str(frontend);
-    }
-    output::print_lines(&text);
+    let services = desired.services.values().map(|service| (&*service.definition, &none));
+    let mut pieces = BoundBase::new(layout.clone(), none.clone()).pieces(&sections);
+    pieces.extend(frontends(services, style, &base_config.map_path).into_values());
+    output::print_lines(&pieces.concat());
     Ok(())
 }

@@ -1,6 +1,11 @@
-//! Checks the base configuration of the settings, `global` and `defaults`, with HAProxy before it is applied.
+//! Checks the base configuration with HAProxy before it is applied: that of the operator's files, or `global` and
+//! `defaults` of the settings.
 
-use proxymgr_actors::decide::haproxy_config;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proxymgr_actors::decide::base::{self, BoundBase};
+use proxymgr_actors::model::Descriptors;
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText};
 use slog::Logger;
 
@@ -25,9 +30,11 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
         Err(error) => return vec![format!("cannot create a temporary directory: {error}")],
     };
     let file = HaproxyConfigFile::new(binary, directory.path().join("haproxy.cfg"), log.clone());
-    let base_config = haproxy_config::base_config(&settings.haproxy.policy.base_config);
-    let text = base_config.to_string();
-    match file.check(ConfigText { pieces: vec![base_config], map: None }, Vec::new()).await {
+    let config = &settings.haproxy.policy.base_config;
+    let base = BoundBase::new(Arc::new(base::layout(config)), Descriptors::new());
+    let (text, places) = (base.text(), base.places(&BTreeMap::new()));
+    let candidate = ConfigText { pieces: vec![text.as_str().into()], map: None };
+    match file.check(candidate, Vec::new()).await {
         Ok(_) => Vec::new(),
         Err(CheckFailure::Failed(problem)) => vec![problem],
         Err(CheckFailure::Rejected { messages }) => messages
@@ -35,7 +42,14 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
             .map(|message| {
                 let line = message.line.and_then(|line| text.lines().nth(line.checked_sub(1)?)).map(str::trim);
                 let line = line.map(|line| format!("{line:?}: ")).unwrap_or_default();
-                format!("haproxy.global, haproxy.defaults: {line}{}", message.text)
+                let place = message.line.and_then(|line| places.get(line.checked_sub(1)?)?.clone());
+                match place {
+                    Some(place) => format!("haproxy.base_config: {place}: {line}{}", message.text),
+                    None if config.files.is_empty() => {
+                        format!("haproxy.global, haproxy.defaults: {line}{}", message.text)
+                    }
+                    None => format!("haproxy.base_config: {line}{}", message.text),
+                }
             })
             .collect(),
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proxymgr_actors::decide::haproxy_config::is_ours;
+use proxymgr_actors::decide::base::is_ours;
 
 /// Copies the file at `path` to `*.before-proxymgr` unless proxymgr wrote it or a copy exists. Returns the copy, if any.
 pub fn keep(path: &Path) -> Result<Option<PathBuf>, String> {

@@ -17,6 +17,7 @@ mod file_roots;
 pub mod http;
 pub mod marathon;
 pub mod mesos;
+pub mod operator_files;
 mod settings;
 mod snapshot_watch;
 mod static_hosts;

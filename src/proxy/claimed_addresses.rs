@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
+use proxymgr_actors::model::ListenAddress;
 use proxymgr_actors::port::{HeldSocket, ListeningSockets};
 
 use super::{port_holder, process_lookup};
@@ -35,14 +36,14 @@ impl ClaimedAddresses {
 }
 
 impl ListeningSockets for ClaimedAddresses {
-    fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String> {
-        if self.is_taken(address) {
+    fn open(&self, address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String> {
+        if let Some(address) = address.ip().filter(|address| self.is_taken(*address)) {
             let holder = port_holder::holder(address).unwrap_or_else(|| "another process".to_owned());
             return Err(format!(
                 "HAProxy cannot listen on {address}: the port is in use by {holder}; stop it or choose another port"
             ));
         }
-        Ok(Box::new(Claim(address)))
+        Ok(Box::new(Claim(address.clone())))
     }
 
     fn adopt(&self, _: u32) -> Result<Vec<Box<dyn HeldSocket>>, String> {
@@ -50,15 +51,15 @@ impl ListeningSockets for ClaimedAddresses {
     }
 }
 
-struct Claim(SocketAddr);
+struct Claim(ListenAddress);
 
 impl HeldSocket for Claim {
     fn descriptor(&self) -> Option<RawFd> {
         None
     }
 
-    fn address(&self) -> SocketAddr {
-        self.0
+    fn address(&self) -> ListenAddress {
+        self.0.clone()
     }
 }
 
@@ -79,7 +80,7 @@ mod tests {
     #[test]
     fn free_address_is_claimed() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(claims().open(free).is_ok());
+        assert!(claims().open(&free.into()).is_ok());
     }
 
     #[test]
@@ -94,7 +95,7 @@ mod tests {
         sendmsg::<()>(sender.as_raw_fd(), &message, &rights, MsgFlags::empty(), None).unwrap();
         drop(listener);
         assert_eq!(port_holder::holder(address), None);
-        assert!(claims().open(address).is_err());
-        assert!(ClaimedAddresses::new(None).open(address).is_ok());
+        assert!(claims().open(&address.into()).is_err());
+        assert!(ClaimedAddresses::new(None).open(&address.into()).is_ok());
     }
 }

@@ -2,17 +2,26 @@
 //!
 //! An IPv6 socket keeps the kernel's default (`net.ipv6.bindv6only`, normally 0), so that `[::]:80` accepts IPv4
 //! clients as well, like `bind :::80` in HAProxy. `SO_REUSEPORT` is not set: only one process can hold a port.
+//! The file of a unix socket is created under a temporary name and renamed, so that a file of an earlier process is
+//! replaced and clients always find one; it stays when the socket is closed, and clients are refused.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::ReuseAddr;
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, listen, setsockopt,
+    socket,
+};
 use proxymgr_actors::limits::{LISTEN_BACKLOG, PORT_HOLDER_KEEP};
+use proxymgr_actors::model::ListenAddress;
 use proxymgr_actors::port::{HeldSocket, ListeningSockets};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tokio::time::Instant;
@@ -66,11 +75,16 @@ impl KernelListeningSockets {
 }
 
 impl ListeningSockets for KernelListeningSockets {
-    fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String> {
-        let listener = listening(address).map_err(|error| self.failure(address, error))?;
-        self.holders.borrow_mut().remove(&address);
-        let address = listener.local_addr().map_err(|error| format!("cannot read back {address}: {error}"))?;
-        Ok(Box::new(Held { listener, address }))
+    fn open(&self, address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String> {
+        match address {
+            ListenAddress::Ip(address) => {
+                let listener = listening(*address).map_err(|error| self.failure(*address, error))?;
+                self.holders.borrow_mut().remove(address);
+                let address = listener.local_addr().map_err(|error| format!("cannot read back {address}: {error}"))?;
+                Ok(Box::new(Held { socket: listener.into(), address: address.into() }))
+            }
+            ListenAddress::Unix(path) => Ok(Box::new(Held { socket: listening_at(path)?, address: address.clone() })),
+        }
     }
 
     fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String> {
@@ -78,8 +92,11 @@ impl ListeningSockets for KernelListeningSockets {
         let process =
             i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| format!("{what}: no such process"))?;
         let pidfd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| format!("{what}: {error}"))?;
-        let mut listening: Vec<u64> =
-            port_holder::listeners(Some(pid)).into_iter().map(|listener| listener.inode).collect();
+        let mut listening: Vec<u64> = port_holder::listeners(Some(pid))
+            .into_iter()
+            .map(|listener| listener.inode)
+            .chain(port_holder::unix_listeners(pid))
+            .collect();
         let sockets = port_holder::sockets(pid).map_err(|error| format!("{what}: {}", refused(&error)))?;
         let mut held: Vec<Box<dyn HeldSocket>> = Vec::new();
         for (descriptor, inode) in sockets {
@@ -88,7 +105,8 @@ impl ListeningSockets for KernelListeningSockets {
             listening.swap_remove(place);
             let copy = pidfd_getfd(&pidfd, descriptor, PidfdGetfdFlags::empty())
                 .map_err(|error| format!("{what}: {}", refused(&error.into())))?;
-            held.push(Box::new(Held::from_copy(copy).map_err(|error| format!("{what}: {error}"))?));
+            let copy = Held::from_copy(copy).map_err(|error| format!("{what}: {error}"))?;
+            held.extend(copy.map(|held| Box::new(held) as Box<dyn HeldSocket>));
         }
         held.sort_by_key(|socket| socket.address());
         Ok(held)
@@ -118,26 +136,66 @@ fn refused(error: &io::Error) -> String {
     }
 }
 
+/// Opens a unix socket that every local user can connect to, as HAProxy does without a `mode`.
+fn listening_at(path: &str) -> Result<OwnedFd, String> {
+    let failed = |error: io::Error| format!("cannot listen on unix@{path}: {error}");
+    let temporary = format!("{path}.new");
+    let listener = unix_listener(&temporary).map_err(failed)?;
+    let renamed = fs::set_permissions(&temporary, fs::Permissions::from_mode(UNIX_SOCKET_MODE))
+        .and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = renamed {
+        drop(fs::remove_file(&temporary));
+        return Err(failed(error));
+    }
+    Ok(listener)
+}
+
+const UNIX_SOCKET_MODE: u32 = 0o666;
+
+fn unix_listener(path: &str) -> io::Result<OwnedFd> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&socket, Backlog::new(LISTEN_BACKLOG)?)?;
+    Ok(socket)
+}
+
 struct Held {
-    listener: TcpListener,
-    address: SocketAddr,
+    socket: OwnedFd,
+    address: ListenAddress,
 }
 
 impl Held {
-    fn from_copy(copy: OwnedFd) -> io::Result<Self> {
-        let listener = TcpListener::from(copy);
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+    /// Returns the copy of a listening socket; `None` where its address cannot be held: that of a unix socket without a
+    /// file, or of the Runtime API.
+    fn from_copy(copy: OwnedFd) -> io::Result<Option<Self>> {
+        let name: SockaddrStorage = getsockname(copy.as_raw_fd())?;
+        let address = match (name.as_sockaddr_in(), name.as_sockaddr_in6(), name.as_unix_addr()) {
+            (Some(ip), ..) => Some(SocketAddr::from(SocketAddrV4::from(*ip)).into()),
+            (_, Some(ip), _) => Some(SocketAddr::from(SocketAddrV6::from(*ip)).into()),
+            (.., Some(unix)) => unix.path().and_then(Path::to_str).and_then(bound_path),
+            _ => None,
+        };
+        Ok(address.map(|address| Self { socket: copy, address }))
     }
+}
+
+/// Returns the address of a socket that was bound under a temporary name; `None` where another socket has its file now.
+fn bound_path(path: &str) -> Option<ListenAddress> {
+    ListenAddress::unix(path.strip_suffix(".new")?)
 }
 
 impl HeldSocket for Held {
     fn descriptor(&self) -> Option<RawFd> {
-        Some(self.listener.as_raw_fd())
+        Some(self.socket.as_raw_fd())
     }
 
-    fn address(&self) -> SocketAddr {
-        self.address
+    fn address(&self) -> ListenAddress {
+        self.address.clone()
     }
 }
 
@@ -145,29 +203,56 @@ impl HeldSocket for Held {
 mod tests {
     use super::*;
 
-    fn opened(text: &str) -> Result<Box<dyn HeldSocket>, String> {
-        KernelListeningSockets::new().open(text.parse().unwrap())
+    fn opened(address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String> {
+        KernelListeningSockets::new().open(address)
+    }
+
+    fn any_port() -> ListenAddress {
+        ListenAddress::Ip("127.0.0.1:0".parse().unwrap())
+    }
+
+    fn connects(held: &ListenAddress) -> bool {
+        match held {
+            ListenAddress::Ip(address) => std::net::TcpStream::connect(address).is_ok(),
+            ListenAddress::Unix(path) => std::os::unix::net::UnixStream::connect(&**path).is_ok(),
+        }
     }
 
     #[test]
     fn socket_accepts_connections_until_dropped() {
-        let held = opened("127.0.0.1:0").unwrap();
-        let address = held.address();
-        std::net::TcpStream::connect(address).unwrap();
-        drop(held);
-        assert!(std::net::TcpStream::connect(address).is_err());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        for wanted in [any_port(), ListenAddress::unix(path.to_str().unwrap()).unwrap()] {
+            let held = opened(&wanted).unwrap();
+            let address = held.address();
+            assert!(connects(&address), "{address}");
+            drop(held);
+            assert!(!connects(&address), "{address}");
+        }
+    }
+
+    #[test]
+    fn file_of_a_unix_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let address = ListenAddress::unix(path.to_str().unwrap()).unwrap();
+        let _held = opened(&address).unwrap();
+        assert!(connects(&address));
+        let copies = KernelListeningSockets::new().adopt(std::process::id()).unwrap();
+        assert!(copies.iter().any(|copy| copy.address() == address));
     }
 
     #[test]
     fn a_port_in_use_names_its_holder() {
-        let held = opened("127.0.0.1:0").unwrap();
-        let error = opened(&held.address().to_string()).err().unwrap();
+        let held = opened(&any_port()).unwrap();
+        let error = opened(&held.address()).err().unwrap();
         assert!(error.contains("in use by") && error.contains(&std::process::id().to_string()), "{error}");
     }
 
     #[test]
     fn foreign_address_is_reported() {
-        let error = opened("192.0.2.1:8080").err().unwrap();
+        let error = opened(&"192.0.2.1:8080".parse().unwrap()).err().unwrap();
         assert!(error.contains("192.0.2.1 is not an address of this machine"), "{error}");
     }
 

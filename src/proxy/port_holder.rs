@@ -24,6 +24,21 @@ pub(super) fn listeners(pid: Option<u32>) -> Vec<Listener> {
         .collect()
 }
 
+/// Returns the inodes of the listening unix sockets with a path in the network namespace of process `pid`.
+pub(super) fn unix_listeners(pid: u32) -> Vec<u64> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+    table.lines().skip(1).filter_map(unix_listener).collect()
+}
+
+/// One line of /proc/net/unix (proc(5)): `Num RefCount Protocol Flags Type St Inode Path`. The flag 0x10000 marks a
+/// socket that listens (`__SO_ACCEPTCON` of the kernel).
+fn unix_listener(line: &str) -> Option<u64> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, _, _, flags, _, _, inode, path] = fields[..] else { return None };
+    let listens = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & 0x1_0000 != 0);
+    inode.parse().ok().filter(|_| listens && path.starts_with('/'))
+}
+
 /// Returns the inodes of the TCP sockets in the network namespace of process `pid` that do not listen.
 pub(super) fn connections(pid: u32) -> Vec<u64> {
     let tables = ["tcp", "tcp6"].iter().filter_map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).ok());

@@ -30,6 +30,7 @@ pub(super) fn read(reader: &mut Reader) -> Grants {
             domains: entry.list("domains", GrantedDomain::parse),
             ports: entry.list("ports", ports),
             binds: entry.list("binds", bind),
+            unix_sockets: entry.list("unix_sockets", folder),
             sources: entry.texts("sources"),
             options: entry.texts("options").unwrap_or_default(),
             slots: entry.count("slots", COUNT_MAX),
@@ -65,6 +66,14 @@ fn bind(text: &str) -> Result<IpAddr, String> {
     match bare {
         "*" => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         bare => bare.parse().map_err(|_| format!("{text:?} must be an IP address; \"*\" is every IPv4 address")),
+    }
+}
+
+/// Parses the folder of unix sockets, or the beginning of their names in it.
+fn folder(text: &str) -> Result<String, String> {
+    match text.starts_with('/') && text.len() > 1 && !text.split('/').any(|part| part == "..") {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} must be the beginning of an absolute path, such as /run/web/")),
     }
 }
 

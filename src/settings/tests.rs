@@ -18,7 +18,7 @@ fn load(yaml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Res
     let file = Layer::yaml(yaml, Path::new("p.yml")).map_err(|mistake| vec![mistake])?;
     let figment = Figment::from(Layer::defaults()).merge(file).merge(environment).merge(Layer::texts("flags", flags));
     let mut reader = Reader::new(figment);
-    let settings = read(&mut reader);
+    let settings = read(&mut reader, None);
     let (mistakes, effective) = reader.finish();
     match settings {
         Some(settings) if mistakes.is_empty() => Ok(Settings { effective: Effective(effective), ..settings }),
@@ -307,7 +307,14 @@ status: {socket: /s, socket_group: g, tls_cert: /a, tls_key: /b, token: 01234567
     let settings = load(yaml, &[], &[]).unwrap();
     // They exclude the tokens.
     let other = load("status: {token_file: /t}\nconsul: {token_file: /t}\nmarathon: {token: t}", &[], &[]).unwrap();
-    let read: BTreeSet<&str> = settings.effective.0.keys().chain(other.effective.0.keys()).copied().collect();
+    let base = Settings::load(&SettingsSources {
+        flags: vec![("haproxy.base_config".to_owned(), "/x".to_owned(), "--set".to_owned())],
+        base_files: Some(Vec::new()),
+        ..SettingsSources::default()
+    });
+    let base = base.unwrap().settings;
+    let read = [&settings, &other, &base].into_iter().flat_map(|settings| settings.effective.0.keys());
+    let read: BTreeSet<&str> = read.copied().collect();
     let all: BTreeSet<&str> = KEYS.iter().map(|key| key.path).collect();
     assert_eq!(read, all);
 }

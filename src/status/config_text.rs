@@ -116,16 +116,15 @@ pub fn section(state: &ConfigState, service: &str) -> Option<String> {
 /// The whole running configuration; none before the first start.
 pub fn whole(state: &ConfigState) -> Option<String> {
     let running = state.running.as_ref()?;
-    let sections = running.sections.values().chain(&running.frontends).map(|text| masked(text));
-    Some(std::iter::once(masked(&running.base_config)).chain(sections).collect())
+    Some(running.pieces.iter().map(|text| masked(text)).collect())
 }
 
 /// Sections that differ from the desired configuration, and whether more exist than are returned.
 pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
     let Some(running) = &state.running else { return (Vec::new(), false) };
     let next = state.next.iter().map(|section| {
-        let NextSection { definition, descriptor, hosts, ids } = section;
-        (&definition.name, haproxy_config::section(definition, *descriptor, hosts, ids, state.next_style))
+        let NextSection { definition, descriptors, hosts, ids } = section;
+        (&definition.name, haproxy_config::section(definition, descriptors, hosts, ids, state.next_style))
     });
     let next: BTreeMap<_, _> = next.collect();
     let names: BTreeSet<_> = running.sections.keys().chain(next.keys().copied()).collect();
@@ -133,7 +132,7 @@ pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
         let before = running.sections.get(name).map_or("", |text| text);
         (name.to_string(), before, next.get(name).map_or("", |text| text))
     });
-    let services = state.next.iter().map(|section| (&*section.definition, section.descriptor));
+    let services = state.next.iter().map(|section| (&*section.definition, &section.descriptors));
     let next_frontends = frontends(services, state.next_style, &state.map_path);
     let mut of_frontends: BTreeMap<String, (&str, &str)> = BTreeMap::new();
     for text in &running.frontends {
@@ -143,7 +142,7 @@ pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
         of_frontends.entry(name_of(text)).or_default().1 = text;
     }
     let of_frontends = of_frontends.into_iter().map(|(name, (before, after))| (name, before, after));
-    let head = ("global and defaults".to_owned(), &*running.base_config, &*state.next_base);
+    let head = ("base configuration".to_owned(), &*running.base_config, &*state.next_base);
     let mut differences = Vec::new();
     let mut room = DIFFERENCE_LINES_MAX;
     let pieces = std::iter::once(head).chain(of_sections).chain(of_frontends);

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use proxymgr::proxy::config_file::HaproxyConfigFile;
 use proxymgr::proxy::listening_sockets::KernelListeningSockets;
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, base_config, section};
+use proxymgr_actors::decide::base;
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, section};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::service_definition;
@@ -16,7 +17,7 @@ use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, HeldSocket, Li
 
 use crate::support::dir::TestDir;
 use crate::support::haproxy::{self, HaproxyVersion, RunningHaproxy, installed, versions};
-use crate::{DEFAULTS, binary, descriptor, quiet};
+use crate::{DEFAULTS, any_port, binary, descriptor, quiet};
 
 fn config_file(version: &HaproxyVersion, dir: &TestDir) -> HaproxyConfigFile {
     HaproxyConfigFile::new(binary(version), dir.join("haproxy.cfg"), quiet())
@@ -27,7 +28,7 @@ fn text(pieces: &[&str]) -> ConfigText {
 }
 
 fn held_socket() -> Box<dyn HeldSocket> {
-    KernelListeningSockets::new().open("127.0.0.1:0".parse().unwrap()).unwrap()
+    KernelListeningSockets::new().open(&any_port()).unwrap()
 }
 
 fn listen(name: &str, descriptor: RawFd, line: &str) -> String {
@@ -157,6 +158,7 @@ async fn tcp_service_is_accepted_under_http_only_log_format() {
         let (file, socket) = (config_file(&version, &dir), held_socket());
         let (major, minor) = version.branch;
         let base = BaseConfig {
+            files: Vec::new(),
             global: Vec::new(),
             defaults: ["mode http", "log 127.0.0.1:514 local0", "log-format \"%ci %HM %{+Q}r\""]
                 .map(str::to_owned)
@@ -166,13 +168,13 @@ async fn tcp_service_is_accepted_under_http_only_log_format() {
             state_file: None,
             management: ProxyManagement::Supervised,
         };
-        let style = SectionStyle::of(&base, Some(ProxyVersion { major, minor }));
+        let style = SectionStyle::of(&base::layout(&base), Some(ProxyVersion { major, minor }));
         let raw = RawDefinition::new(r#"{"type": "static", "port": 1, "listen_options": "mode tcp"}"#, "a test");
         let web = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
         let fd = descriptor(socket.as_ref());
-        let rendered = |style| {
-            text(&[&base_config(&base), &section(&web, Some(fd), &HostList::new(), &ServerIds::default(), style)])
-        };
+        let held = web.addresses().map(|address| (address, Some(fd))).collect();
+        let rendered =
+            |style| text(&[&base::text(&base), &section(&web, &held, &HostList::new(), &ServerIds::default(), style)]);
         let without = file.check(rendered(SectionStyle { http_log_by_default: false, ..style }), vec![fd]).await;
         assert_eq!(without.is_err(), version.branch < (3, 0), "{version}: {without:?}");
         file.check(rendered(style), vec![fd]).await.unwrap_or_else(|failure| panic!("{version}: {failure}"));

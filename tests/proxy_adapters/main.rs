@@ -12,10 +12,11 @@ mod runtime_api;
 mod server_options;
 mod traffic;
 
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use proxymgr::proxy::haproxy_binary::HaproxyBinary;
-use proxymgr_actors::model::{Address, Endpoint, ServerId, ServerName, ServiceName};
+use proxymgr_actors::model::{Address, Endpoint, ListenAddress, ServerId, ServerName, ServiceName};
 use proxymgr_actors::port::HeldSocket;
 use slog::{Discard, Logger, o};
 use support::haproxy::HaproxyVersion;
@@ -30,6 +31,16 @@ fn quiet() -> Logger {
 
 fn binary(version: &HaproxyVersion) -> HaproxyBinary {
     HaproxyBinary::new(&version.path)
+}
+
+/// An address with a port that the kernel chooses.
+fn any_port() -> ListenAddress {
+    ListenAddress::Ip(([127, 0, 0, 1], 0).into())
+}
+
+/// The address of a TCP socket.
+fn address_of(held: &dyn HeldSocket) -> SocketAddr {
+    held.address().ip().expect("it is no unix socket")
 }
 
 /// Returns the descriptor of a socket that this process holds, as all sockets of this adapter are.

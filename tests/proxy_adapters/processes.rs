@@ -20,7 +20,7 @@ use crate::support::eventually::eventually;
 use crate::support::haproxy::{HaproxyVersion, installed, versions};
 use crate::support::load::Load;
 use crate::support::process::Process;
-use crate::{DEFAULTS, binary, descriptor, quiet};
+use crate::{DEFAULTS, address_of, any_port, binary, descriptor, quiet};
 
 const READY: Duration = Duration::from_secs(10);
 
@@ -35,7 +35,7 @@ struct Site {
 impl Site {
     fn new(version: &HaproxyVersion, backend: SocketAddr) -> Self {
         let dir = TestDir::new();
-        let held = KernelListeningSockets::new().open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let held = KernelListeningSockets::new().open(&any_port()).unwrap();
         let socket = dir.join("haproxy.sock");
         let idle_close = if version.branch >= (2, 4) { "    option idle-close-on-response\n" } else { "" };
         let config = format!(
@@ -138,8 +138,8 @@ async fn handovers_under_load_lose_no_request() {
         let site = Site::new(&version, backend.address());
         let mut old = site.start(Vec::new()).await;
         let pause = Duration::from_millis(1);
-        let fresh = Load::new(site.held.address()).clients(3).pause(pause).start();
-        let kept = Load::new(site.held.address()).clients(2).keep_alive(true).pause(pause).start();
+        let fresh = Load::new(address_of(&*site.held)).clients(3).pause(pause).start();
+        let kept = Load::new(address_of(&*site.held)).clients(2).keep_alive(true).pause(pause).start();
         for _ in 0..3 {
             site.runtime.disconnect();
             let new = site.start(vec![old.pid]).await;
@@ -182,7 +182,7 @@ async fn fifty_starts_leak_neither_descriptors_nor_zombies() {
 #[tokio::test]
 async fn child_inherits_only_its_sockets() {
     let site = Site::new(&installed(), nobody());
-    let other = KernelListeningSockets::new().open("127.0.0.1:0".parse().unwrap()).unwrap();
+    let other = KernelListeningSockets::new().open(&any_port()).unwrap();
     let process = site.start(Vec::new()).await;
     let links = |descriptor: RawFd| std::fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap();
     let theirs: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{}/fd", process.pid))
@@ -200,11 +200,11 @@ async fn sockets_of_a_running_haproxy_are_adopted() {
     for version in versions() {
         let mut site = Site::new(&version, nobody());
         let process = site.start(Vec::new()).await;
-        let address = site.held.address();
+        let address = address_of(&*site.held);
         // The previous daemon has ended, which closed its copy of the socket.
-        site.held = KernelListeningSockets::new().open("127.0.0.1:0".parse().unwrap()).unwrap();
+        site.held = KernelListeningSockets::new().open(&any_port()).unwrap();
         let adopted = KernelListeningSockets::new().adopt(process.pid).unwrap();
-        let addresses: Vec<SocketAddr> = adopted.iter().map(|held| held.address()).collect();
+        let addresses: Vec<SocketAddr> = adopted.iter().map(|held| address_of(&**held)).collect();
         assert_eq!(addresses, [address], "{version}");
 
         site.processes.signal(process.pid, ProcessSignal::Kill).unwrap();

@@ -7,6 +7,7 @@ mod support;
 
 mod agents;
 mod api;
+mod base_config;
 mod daemon_life;
 mod domains;
 mod files_to_haproxy;

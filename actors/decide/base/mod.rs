@@ -1,4 +1,30 @@
-//! The operator's own configuration, in HAProxy's language.
+//! The base configuration: everything in haproxy.cfg that does not come from services.
 
+mod bind_line;
+pub mod layout;
 pub mod lexer;
+mod operator_files;
+mod own_lines;
+mod references;
 pub mod sections;
+mod settings_lines;
+
+use std::sync::Arc;
+
+use crate::model::{BaseConfig, Descriptors};
+pub use bind_line::addresses_of;
+pub use layout::{BaseLayout, BoundBase, LeftBind};
+pub use own_lines::is_ours;
+
+/// Returns the text of a base configuration without services, whose sockets HAProxy opens itself.
+pub fn text(config: &BaseConfig) -> String {
+    BoundBase::new(Arc::new(layout(config)), Descriptors::new()).text()
+}
+
+/// Returns the layout of a base configuration: of the operator's files, or of the lines in the settings.
+pub fn layout(config: &BaseConfig) -> BaseLayout {
+    match config.files.is_empty() {
+        true => settings_lines::layout(config),
+        false => operator_files::layout(config),
+    }
+}

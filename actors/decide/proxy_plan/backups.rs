@@ -55,5 +55,5 @@ fn uses_all(definition: &ServiceDefinition) -> bool {
         ["no", "option", "allbackups"] => Some(false),
         _ => None,
     };
-    definition.listen_options.iter().rev().find_map(choice) == Some(true)
+    definition.lines().iter().rev().find_map(choice) == Some(true)
 }

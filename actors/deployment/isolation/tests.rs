@@ -81,7 +81,7 @@ fn unnamed() -> Verdict {
 }
 
 fn holds(text: &ConfigText, service: &str) -> bool {
-    text.pieces.iter().any(|piece| piece.starts_with(&format!("listen {service}\n")))
+    text.pieces.iter().any(|piece| piece.starts_with(&format!("backend {service}\n")))
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn reduced_files_hold_the_base_and_the_suspects_only() {
         refuse(text)
     });
     assert_eq!(outcome.blocked(), ["bad"]);
-    assert_eq!(largest, 4, "base, both suspects, and the one referred to");
+    assert_eq!(largest, 5, "base, its end, both suspects, and the one referred to");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn last_good_definition_stays_with_its_line_named() {
 fn named_service_that_runs_unchanged_is_never_left_out() {
     let services = || [running("victim", &["balance leastconn"]), new("forger", &[BAD]), new("good", &[])];
     let outcome = isolate(services(), |text| {
-        let line = text.joined().lines().position(|line| line == "listen victim").map(|at| at + 1);
+        let line = text.joined().lines().position(|line| line == "backend victim").map(|at| at + 1);
         let message = ConfigMessage { line, text: "in proxy 'victim'".to_owned() };
         if holds(text, "forger") { Err(vec![message]) } else { Ok(Vec::new()) }
     });

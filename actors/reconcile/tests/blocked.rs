@@ -177,7 +177,7 @@ fn port_freed_during_the_deployment_does_not_block() {
     let mut rig = Rig::serving(&[1]);
     rig.define("web", r#", "bind": "127.0.0.2""#);
     rig.order();
-    rig.feed(Input::SocketOpened(service("web")));
+    rig.feed(Input::SocketOpened(Some(service("web"))));
     rig.blocked(Blocker::PortTaken { address: "127.0.0.2:80".parse().unwrap(), error: "in use".to_owned() });
     assert_eq!(rig.web().problem, None);
     rig.wait(RELOAD_INTERVAL);

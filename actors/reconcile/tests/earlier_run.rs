@@ -108,7 +108,7 @@ fn earlier_definition_is_the_fallback_of_the_first_start() {
     rig.hosts("web", &[1]);
     let order = rig.order().expect("the first start is complete");
     let last_good = order.services[&service("web")].last_good.as_ref().expect("the earlier definition");
-    assert_eq!((last_good.spec.definition.clone(), last_good.descriptor), (earlier, None));
+    assert_eq!((last_good.spec.definition.clone(), last_good.descriptors.clone()), (earlier, None));
 }
 
 #[test]

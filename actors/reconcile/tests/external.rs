@@ -115,7 +115,7 @@ fn files_of_an_external_process_are_left_alone() {
     rig.accept(&[(1, READY), (2, MAINT)]);
     rig.wait(OBSERVE_INTERVAL);
     let touches_files = |effect: &Effect| {
-        matches!(effect, Effect::WriteConfigFile(_) | Effect::ReadFiles { .. } | Effect::ReleaseSockets(_))
+        matches!(effect, Effect::WriteConfigFile(_) | Effect::ReadFiles { .. } | Effect::ReleaseSockets { .. })
     };
     assert!(!rig.effects.iter().any(touches_files));
     assert!(rig.reconciler.unwritten().1.is_none() && rig.reconciler.config().running.is_none());

@@ -108,13 +108,7 @@ fn foreign_change_of_the_file_is_repaired() {
 #[test]
 fn unchanged_file_is_left_alone() {
     let mut rig = Rig::serving(&[1]);
-    let text = crate::port::ConfigText {
-        pieces: {
-            let running = rig.reconciler.config().running.unwrap();
-            std::iter::once(running.base_config).chain(running.sections.into_values()).collect()
-        },
-        map: None,
-    };
+    let text = crate::port::ConfigText { pieces: rig.reconciler.config().running.unwrap().pieces, map: None };
     rig.wait(OBSERVE_INTERVAL);
     rig.feed(Input::FilesRead { config: Ok(text.joined()), map: Ok(None) });
     assert!(config_text(&mut rig).is_none());

@@ -206,7 +206,8 @@ fn last_good_section_keeps_its_text_in_the_same_style() {
     let section = { order }.services.remove(&service("web")).expect("it is desired");
     let last_good = section.last_good.expect("it serves");
     assert!(section.is_running && last_good.text.is_some());
-    assert_eq!((last_good.descriptor, last_good.spec), (Some(7), section.desired));
+    let descriptors: Vec<_> = last_good.descriptors.unwrap_or_default().into_values().collect();
+    assert_eq!((descriptors, last_good.spec), (vec![Some(7)], section.desired));
 }
 
 #[test]
@@ -215,11 +216,11 @@ fn sockets_of_the_new_process_are_kept() {
     rig.define("web", r#", "bind": "127.0.0.2""#);
     rig.deployed(2);
     let kept = rig.take(|effect| match effect {
-        Effect::ReleaseSockets(kept) => Some(kept.keys().cloned().collect::<Vec<_>>()),
+        Effect::ReleaseSockets { keep: kept, .. } => Some(kept.keys().cloned().collect::<Vec<_>>()),
         _ => None,
     });
     assert_eq!(kept, Some(vec![service("web")]));
-    assert!(rig.effects.iter().any(|effect| matches!(effect, Effect::WaitOnlyFor(wanted) if wanted.len() == 1)));
+    assert!(rig.effects.iter().any(|effect| matches!(effect, Effect::WaitOnlyFor { wanted, .. } if wanted.len() == 1)));
 }
 
 #[test]
@@ -240,7 +241,7 @@ fn file_that_no_process_serves_is_no_fallback() {
 fn waits_for_ports_do_not_end_during_a_deployment() {
     let waits = |rig: &mut Rig| {
         rig.take(|effect| match effect {
-            Effect::WaitOnlyFor(wanted) => Some(wanted.keys().cloned().collect::<Vec<_>>()),
+            Effect::WaitOnlyFor { wanted, .. } => Some(wanted.keys().cloned().collect::<Vec<_>>()),
             _ => None,
         })
     };

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::{Effect, Input, Observed, Reconciler, Severity};
 use crate::clock::Clock;
+use crate::decide::base::BoundBase;
 use crate::decide::deployment::{BoundSection, DeployOrder, Deployed, ServingProcess, Warnings};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
@@ -27,9 +28,10 @@ use crate::decide::routing::Routing;
 use crate::decide::service_definition;
 use crate::journal::{Event, JournalEntry};
 use crate::model::{
-    Address, AdminState, BaseConfig, Blocker, ChangeId, Endpoint, Host, HostList, LifeCyclePolicy, Moment, Observation,
-    ObservedServer, ObservedServers, OldProcessLimits, OperatorChoice, ProcessInfo, ProxyManagement, ProxyPolicy,
-    ProxyVersion, RawDefinition, Revision, RuntimeCommand, ServerName, ServiceDefinition, ServiceName, UpdateChoice,
+    Address, AdminState, BaseConfig, Blocker, ChangeId, Descriptors, Endpoint, Host, HostList, LifeCyclePolicy, Moment,
+    Observation, ObservedServer, ObservedServers, OldProcessLimits, OperatorChoice, ProcessInfo, ProxyManagement,
+    ProxyPolicy, ProxyVersion, RawDefinition, Revision, RuntimeCommand, ServerName, ServiceDefinition, ServiceName,
+    UpdateChoice,
 };
 use crate::port::{Answer, RuntimeError, SavedService};
 use crate::snapshot::{HaproxyState, ProxyPhase, ServiceState};
@@ -44,6 +46,7 @@ const DRAIN: u16 = 0x08;
 fn policy() -> ProxyPolicy {
     ProxyPolicy {
         base_config: BaseConfig {
+            files: Vec::new(),
             global: Vec::new(),
             defaults: Vec::new(),
             socket_path: "/run/haproxy.sock".into(),
@@ -353,13 +356,17 @@ fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker
     for (name, section) in order.services {
         let bound = match blockers.contains_key(&name) {
             true => section.last_good,
-            false => Some(BoundSection::new(section.desired, Some(7))),
+            false => {
+                let addresses = section.desired.definition.addresses();
+                let descriptors = addresses.map(|address| (address, Some(7))).collect();
+                Some(BoundSection::new(section.desired, Some(descriptors)))
+            }
         };
         sections.extend(bound.map(|bound| (name, bound)));
     }
     ServingProcess {
         process: process(pid),
-        base: order.context.base,
+        base: BoundBase::new(order.context.base, Descriptors::new()),
         style: order.context.style,
         frontends: BTreeMap::new(),
         routing: Routing::default(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use nix::unistd::Uid;
+use proxymgr_actors::decide::base::{self, LeftBind};
 
 use crate::settings::{HaproxySettings, RunWay};
 
@@ -10,30 +11,51 @@ use crate::settings::{HaproxySettings, RunWay};
 pub fn warnings(haproxy: &HaproxySettings) -> Vec<String> {
     let mut warnings = missing_variables(haproxy);
     warnings.extend(privileges(haproxy, Uid::effective().is_root()));
+    warnings.extend(left_binds(haproxy));
     warnings
+}
+
+/// Returns the lines of the base configuration: of the operator's files, or of the settings.
+fn base_lines(haproxy: &HaproxySettings) -> impl Iterator<Item = &str> {
+    let base = &haproxy.policy.base_config;
+    let files = base.files.iter().flat_map(|file| file.text.lines());
+    files.chain(base.global.iter().chain(&base.defaults).map(String::as_str))
+}
+
+/// Returns a warning for each listener that HAProxy opens itself, so that a crash of HAProxy closes it for a moment.
+fn left_binds(haproxy: &HaproxySettings) -> Vec<String> {
+    let layout = base::layout(&haproxy.policy.base_config);
+    let warning = |LeftBind { place, address, reason }: &LeftBind| {
+        format!(
+            "{place}: {address} is not held by proxymgr, because {reason}: HAProxy opens it itself, and after a crash of HAProxy it is closed until the next start"
+        )
+    };
+    layout.left_binds.iter().map(warning).collect()
 }
 
 /// Returns a warning if HAProxy would keep serving as root.
 fn privileges(haproxy: &HaproxySettings, is_root: bool) -> Option<String> {
     let is_started = matches!(haproxy.run.way, RunWay::Supervise | RunWay::Binary { .. });
-    let sets_user = |line: &String| line.split_whitespace().next().is_some_and(|first| matches!(first, "user" | "uid"));
-    let keeps = is_root && is_started && !haproxy.policy.base_config.global.iter().any(sets_user);
-    keeps.then(|| "HAProxy would serve as root: set haproxy.user and haproxy.group, for example to haproxy".to_owned())
+    let sets_user = |line: &str| line.split_whitespace().next().is_some_and(|first| matches!(first, "user" | "uid"));
+    let keeps = is_root && is_started && !base_lines(haproxy).any(sets_user);
+    let advice = match haproxy.base_config.is_some() {
+        true => "set user and group in the global section of haproxy.base_config",
+        false => "set haproxy.user and haproxy.group, for example to haproxy",
+    };
+    keeps.then(|| format!("HAProxy would serve as root: {advice}"))
 }
 
-/// Returns a warning for each variable in `haproxy.global` and `haproxy.defaults` that HAProxy does not inherit.
+/// Returns a warning for each variable in the base configuration that HAProxy does not inherit.
 fn missing_variables(haproxy: &HaproxySettings) -> Vec<String> {
-    let base = &haproxy.policy.base_config;
-    let lines = || base.global.iter().chain(&base.defaults).map(String::as_str);
-    let own: BTreeSet<&str> = lines().filter_map(set_by).collect();
-    let used: BTreeSet<&str> = lines().flat_map(variables).collect();
+    let own: BTreeSet<&str> = base_lines(haproxy).filter_map(set_by).collect();
+    let used: BTreeSet<&str> = base_lines(haproxy).flat_map(variables).collect();
     let missing = used.into_iter().filter(|name| {
         // HAProxy sets these for its own configuration.
         !name.starts_with("HAPROXY_") && !own.contains(name) && !haproxy.run.environment.passes(name)
     });
     missing
         .map(|name| {
-            format!("HAProxy does not inherit {name}, which haproxy.global or haproxy.defaults uses: add it to haproxy.environment")
+            format!("HAProxy does not inherit {name}, which the base configuration uses: add it to haproxy.environment")
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::overlay::Overlay;
@@ -33,7 +34,7 @@ pub fn describe(settings: &Settings, desired: &Desired, observed: &Observed) -> 
         }
     };
     output::remark(&format!("# HAProxy {}, pid {}, external", process.version_text, process.pid));
-    let style = SectionStyle::of(&settings.haproxy.policy.base_config, Some(process.version));
+    let style = SectionStyle::of(&base::layout(&settings.haproxy.policy.base_config), Some(process.version));
     // The defaults of a configuration that is not ours are not known.
     let capabilities = Capabilities::of(process.version);
     let ground = Ground { capabilities, inherited: &[], style, is_external: true };

@@ -153,7 +153,7 @@ async fn configuration_hides_passwords() {
     let text = diff.to_string();
     assert!(!text.contains("pass") && !text.contains("word"), "{text}");
     assert_eq!(diff["is_same"], false);
-    assert_eq!(diff["differences"][0]["section"], "global and defaults");
+    assert_eq!(diff["differences"][0]["section"], "base configuration");
     assert_eq!(diff["differences"][1]["lines"][0], json!({"mark": "-", "text": "listen web"}));
     listener.stop().await;
 }

@@ -21,8 +21,8 @@ pub fn of_haproxy(state: &HaproxyState) -> Vec<Concern> {
     let settings = state.settings_refused.iter().map(|rejected| {
         let count = counted(rejected.mistakes.len(), "mistake");
         let first = rejected.mistakes.first().map_or("", String::as_str);
-        let text = format!("settings rejected at SIGHUP ({count}), the previous ones stay in use: {first}");
-        let advice = "`proxymgr check` lists all mistakes; fix them and send SIGHUP again";
+        let text = format!("settings rejected ({count}), the previous ones stay in use: {first}");
+        let advice = "`proxymgr check` lists all mistakes; fix them and send SIGHUP (a change of haproxy.base_config is noticed without it)";
         Concern::new(ConcernKind::SettingsRejected, text, Some(rejected.at_unix_ms), advice)
     });
     config.chain(saved_state).chain(settings).chain(reload_needed(state)).collect()

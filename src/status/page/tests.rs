@@ -132,7 +132,8 @@ impl View for World {
         let section = format!("listen web\n    http-request deny # {HOSTILE}\n");
         let sections = BTreeMap::from([(ServiceName::new("web").unwrap(), section.into())]);
         let base_config: Arc<str> = format!("global\n    # {HOSTILE}\n").into();
-        let running = Some(RunningConfig { base_config, sections, frontends: Vec::new() });
+        let pieces = std::iter::once(base_config.clone()).chain(sections.values().cloned()).collect();
+        let running = Some(RunningConfig { pieces, base_config, sections, frontends: Vec::new() });
         let state = ConfigState {
             running,
             next_base: HOSTILE.into(),

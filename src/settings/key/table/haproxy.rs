@@ -132,6 +132,21 @@ pub(super) const HAPROXY: &[Key] = &[
          a trusted network.",
     ),
     key(
+        "haproxy.base_config",
+        Kind::Path,
+        Otherwise("global and defaults are the base configuration"),
+        OnReload,
+        "Your own haproxy.cfg, or a directory of *.cfg, in place of global and defaults below.",
+    )
+    .details(
+        "Every section and line of HAProxy's language may be in it. proxymgr adds to it: the servers and sections of \
+         services, the sockets that it holds for every `bind` line, the Runtime API socket and the state file, and where \
+         they are missing, `global` and `defaults`. A backend or listen section with the name of a service gets that service's \
+         servers at the line `# proxymgr: servers`, else at its end. A change of the files is noticed, checked and \
+         applied; a bad one is refused with its file and line, and the last good one stays in use.",
+    )
+    .example("/etc/proxymgr/haproxy.cfg"),
+    key(
         "haproxy.global",
         Kind::Lines,
         Empty,

@@ -151,8 +151,10 @@ impl View for Fixture {
 
     fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
         let section = "listen web\n    mode http\n";
+        let base_config: Arc<str> = "global\n    stats auth admin:pass\n".into();
         let running = RunningConfig {
-            base_config: "global\n    stats auth admin:pass\n".into(),
+            pieces: vec![base_config.clone(), section.into()],
+            base_config,
             sections: BTreeMap::from([(service("web"), section.into())]),
             frontends: Vec::new(),
         };
