@@ -3,6 +3,7 @@
 pub mod address;
 pub mod blocked_change;
 pub mod blocker;
+pub mod certificate;
 pub mod domain;
 pub mod host;
 pub mod in_base;
@@ -27,6 +28,9 @@ pub mod word;
 pub use address::{Address, Endpoint};
 pub use blocked_change::{BlockedChange, NameSample};
 pub use blocker::Blocker;
+pub use certificate::{
+    CertificateName, Certificates, GoodCertificate, InvalidCertificateName, SeenCertificate, ServiceTls, TlsVersion,
+};
 pub use domain::{Domain, InvalidDomain};
 pub use host::{AdminState, Host, HostList, HostRecord, SeenHost};
 pub use in_base::{BaseLine, BindAddress, BindLine, InBase, LineContent, SectionFrame};
