@@ -17,10 +17,10 @@ use crate::decide::deployment::DeployFailure;
 use crate::journal::{Event, JournalEntry};
 use crate::log_line::write;
 use crate::message::{
-    BeginShutdown, DefinitionsGuardChanged, DefinitionsLoaded, Deploy, GetConfig, GetState, GuardChanged, HostsChanged,
-    HostsUnknown, NameResolves, NamesUnresolved, OrphanAdopted, OverridesChanged, PolicyChanged, PreviewPlan,
-    ProxyAnswers, ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets, ReloadProxy, SaveState,
-    ServerHealthReported, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
+    BeginShutdown, CertificatesChanged, DefinitionsGuardChanged, DefinitionsLoaded, Deploy, GetConfig, GetState,
+    GuardChanged, HostsChanged, HostsUnknown, NameResolves, NamesUnresolved, OrphanAdopted, OverridesChanged,
+    PolicyChanged, PreviewPlan, ProxyAnswers, ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets, ReloadProxy,
+    SaveState, ServerHealthReported, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
@@ -222,6 +222,9 @@ impl HaproxyStateActor {
             Effect::ReadServerStates { pid } => {
                 self.exchange(runtime.server_states(), move |states| Input::ServerStatesRead((pid, states)), ctx);
             }
+            Effect::LoadCertificate { path, pem } => {
+                self.answer(runtime.load_certificate(path, pem), Input::CertificateLoaded, ctx);
+            }
             Effect::CommandUnmanaged(commands) => {
                 let commands = async move { drop(runtime.run(commands).await) };
                 ctx.spawn(commands.into_actor(self));
@@ -335,6 +338,7 @@ feeds! {
     DefinitionsGuardChanged: DefinitionsGuardChanged { memory } => Input::DefinitionsGuardChanged(memory);
     PolicyChanged: PolicyChanged { policy, .. } => Input::PolicyChanged(policy);
     SettingsRefused: SettingsRefused { mistakes } => Input::SettingsRefused(mistakes);
+    CertificatesChanged: CertificatesChanged { certificates } => Input::CertificatesChanged(certificates);
     Refresh: Refresh => Input::Refresh;
     SocketOpened: SocketOpened { service } => Input::SocketOpened(service);
     NameResolves: NameResolves { name } => Input::NameResolves(name);

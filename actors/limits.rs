@@ -185,6 +185,13 @@ pub const BIND_RANGE_MAX: usize = 256;
 /// The most files of the base configuration.
 pub const BASE_FILES_MAX: usize = 1_000;
 
+/// The longest PEM text that is loaded at run time, in bytes: HAProxy reads a command and its payload into one buffer
+/// (`tune.bufsize`, 16,384 by default), and 2.2 and 2.6 never answer a longer one. A longer one is loaded by a reload.
+pub const CERTIFICATE_AT_RUNTIME_BYTES_MAX: usize = 15_000;
+
+/// The most certificates of one service.
+pub const CERTIFICATES_OF_SERVICE_MAX: usize = 64;
+
 /// The most further addresses (`binds`) of one service.
 pub const BINDS_MAX: usize = 64;
 

@@ -38,8 +38,8 @@ use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
 use crate::model::{
-    ChangeId, Descriptors, HostList, Observation, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName,
-    ServiceDefinition, ServiceName,
+    Certificates, ChangeId, Descriptors, HostList, Observation, OperatorChoice, ProcessInfo, ProxyPolicy, Revision,
+    ServerName, ServiceDefinition, ServiceName,
 };
 use crate::operator::{GuardDecision, OrderRefused, SetServer};
 use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedState};
@@ -244,6 +244,13 @@ pub struct DecideBlocked {
     pub decision: GuardDecision,
 }
 
+impl DecideBlocked {
+    /// Creates the decision about a list of this service, or about the definitions.
+    pub fn of(service: Option<ServiceName>, decision: GuardDecision) -> Self {
+        Self { service, decision }
+    }
+}
+
 /// operator -> OverridesActor: an operator's override for one server.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, OrderRefused>")]
@@ -284,6 +291,15 @@ pub struct PolicyChanged {
 pub struct SettingsRefused {
     /// The mistakes, each with its key and position.
     pub mistakes: Vec<String>,
+}
+
+/// main -> HaproxyStateActor: the certificates in the operator's directory changed. The files that HAProxy reads are
+/// up to date.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct CertificatesChanged {
+    /// All of them.
+    pub certificates: Arc<Certificates>,
 }
 
 /// The recipients of a WatcherActor, held by the ServiceConfigActor.

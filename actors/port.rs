@@ -143,6 +143,11 @@ pub trait RuntimeApi {
     -> PortFuture<Result<Vec<Answer>, RuntimeError>>;
     /// Returns the map that was loaded from `map`; `None` where HAProxy has none.
     fn routes(&self, map: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>>;
+    /// Loads this certificate in place of the one that HAProxy read from the file at `path`. Where HAProxy refuses it, the
+    /// one before stays.
+    fn load_certificate(&self, _path: PathBuf, _pem: Arc<str>) -> PortFuture<Result<Answer, RuntimeError>> {
+        Box::pin(ready(Ok(Answer { accepted: true, text: String::new() })))
+    }
     /// Returns the process that answers now, on a new connection.
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>>;
     /// Closes the persistent connection, so that it does not delay a process that is stopping.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
 use slog::{Logger, error, info, warn};
 
+use crate::decide::routing::FrontendKind;
 use crate::limits::BIND_RETRY;
 use crate::message::{
     AdoptSockets, GetState, HoldSockets, NotOpened, ReleaseSockets, SocketOpened, SocketsHeld, WaitOnlyFor,
@@ -51,8 +52,8 @@ struct AddressOwners(BTreeMap<(u16, ListenAddress), Owners>);
 /// The services of an address; never empty.
 struct Owners {
     services: BTreeSet<ServiceName>,
-    /// Whether further services may share it.
-    is_shared: bool,
+    /// How services that may share it are distinguished.
+    shared: Option<FrontendKind>,
 }
 
 impl AddressOwners {
@@ -61,15 +62,20 @@ impl AddressOwners {
         (address.ip().map_or(0, |address| address.port()), address.clone())
     }
 
-    fn add(&mut self, service: &ServiceName, address: &ListenAddress, is_shared: bool) {
-        let nobody = || Owners { services: BTreeSet::new(), is_shared };
+    fn add(&mut self, service: &ServiceName, address: &ListenAddress, shared: Option<FrontendKind>) {
+        let nobody = || Owners { services: BTreeSet::new(), shared };
         let owners = self.0.entry(Self::key(address)).or_insert_with(nobody);
-        owners.is_shared = is_shared;
+        owners.shared = shared;
         owners.services.insert(service.clone());
     }
 
     /// Returns another service that has this address, or one that covers it, and does not share it.
-    fn rival(&self, service: &ServiceName, address: &ListenAddress, is_shared: bool) -> Option<&ServiceName> {
+    fn rival(
+        &self,
+        service: &ServiceName,
+        address: &ListenAddress,
+        shared: Option<FrontendKind>,
+    ) -> Option<&ServiceName> {
         let (port, _) = Self::key(address);
         let same_port = self
             .0
@@ -77,7 +83,7 @@ impl AddressOwners {
             .take_while(move |((held, _), _)| *held == port)
             .filter(|((_, held), _)| held.covers(address));
         let rivals = same_port
-            .filter(|((_, held), owners)| !(held == address && owners.is_shared && is_shared))
+            .filter(|((_, held), owners)| !(held == address && shared.is_some() && owners.shared == shared))
             .flat_map(|(_, owners)| &owners.services);
         rivals.into_iter().find(|owner| *owner != service)
     }
@@ -87,12 +93,12 @@ impl AddressOwners {
     fn keep_only(&mut self, wanted: &BTreeMap<ServiceName, WantedSockets>) {
         self.0.retain(|(_, address), owners| {
             let here = |owner: &ServiceName| wanted.get(owner).filter(|sockets| sockets.addresses.contains(address));
-            let shares = |owner: &ServiceName| here(owner).is_some_and(|sockets| sockets.is_shared);
-            owners.is_shared = owners.services.iter().any(shares);
-            let is_shared = owners.is_shared;
-            owners.services.retain(|owner| here(owner).is_some_and(|sockets| sockets.is_shared == is_shared));
+            let sharing = owners.services.iter().filter_map(|owner| here(owner)?.shared);
+            let shared = sharing.min();
+            owners.shared = shared;
+            owners.services.retain(|owner| here(owner).is_some_and(|sockets| sockets.shared == shared));
             let first = owners.services.first().cloned();
-            owners.services.retain(|owner| is_shared || Some(owner) == first.as_ref());
+            owners.services.retain(|owner| shared.is_some() || Some(owner) == first.as_ref());
             !owners.services.is_empty()
         });
     }
@@ -126,7 +132,7 @@ impl SocketHolderActor {
     fn hold(&mut self, service: &ServiceName, wanted: &WantedSockets) -> Result<Descriptors, NotOpened> {
         let descriptors = self.open_all(service, wanted)?;
         for address in &wanted.addresses {
-            self.owners.add(service, address, wanted.is_shared);
+            self.owners.add(service, address, wanted.shared);
         }
         Ok(descriptors)
     }
@@ -134,7 +140,7 @@ impl SocketHolderActor {
     /// Opens all addresses of a service, without assigning them: other services may still take them.
     fn open_all(&mut self, service: &ServiceName, wanted: &WantedSockets) -> Result<Descriptors, NotOpened> {
         let open = |address: &ListenAddress| {
-            let descriptor = self.open(service, address, wanted.is_shared);
+            let descriptor = self.open(service, address, wanted.shared);
             descriptor
                 .map(|descriptor| (address.clone(), descriptor))
                 .map_err(|error| NotOpened { address: address.clone(), error })
@@ -146,12 +152,12 @@ impl SocketHolderActor {
         &mut self,
         service: &ServiceName,
         address: &ListenAddress,
-        is_shared: bool,
+        shared: Option<FrontendKind>,
     ) -> Result<Option<RawFd>, String> {
         if let Some(of_base) = self.base.iter().find(|of_base| of_base.covers(address)) {
             return Err(format!("{address} is already taken by the base configuration, which listens on {of_base}"));
         }
-        if let Some(owner) = self.owners.rival(service, address, is_shared) {
+        if let Some(owner) = self.owners.rival(service, address, shared) {
             return Err(format!("{address} is already taken by the service {owner}, which requested it first"));
         }
         self.opened(address, service.as_str())
@@ -284,7 +290,7 @@ impl Handler<ReleaseSockets> for SocketHolderActor {
         self.base = base;
         for (service, sockets) in keep {
             for address in &sockets.addresses {
-                self.owners.add(&service, address, sockets.is_shared);
+                self.owners.add(&service, address, sockets.shared);
             }
         }
         let (log, owners, base) = (&self.log, &self.owners, &self.base);

@@ -16,10 +16,12 @@
 //!                    HaproxyStateActor
 //! operator           --RefreshService, DecideBlocked--> ServiceConfigActor --DecideBlocked--> WatcherActor
 //! operator           --ReloadProxy--> HaproxyStateActor
+//! main               --PolicyChanged, CertificatesChanged, SettingsRefused--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
 //! ```
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
 use slog::{Logger, o};
@@ -36,11 +38,11 @@ use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChooseServerState, ConfigState, DecideBlocked, GetConfig, GetState, ListWatchers, OverridesChanged,
-    PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
-    SettingsRefused, StopProxy, WatcherHandle,
+    BeginShutdown, CertificatesChanged, ChooseServerState, ConfigState, DecideBlocked, GetConfig, GetState,
+    ListWatchers, OverridesChanged, PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh,
+    RefreshService, ReloadProxy, SettingsRefused, StopProxy, WatcherHandle,
 };
-use crate::model::{ProxyManagement, ProxyPolicy, ServiceName};
+use crate::model::{Certificates, ProxyManagement, ProxyPolicy, ServiceName};
 use crate::name_lookup_actor::NameLookupActor;
 use crate::operator::{GuardDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
@@ -70,6 +72,7 @@ pub struct Actors {
     operator: OperatorPeers,
     policy: Vec<Recipient<PolicyChanged>>,
     settings_refused: Recipient<SettingsRefused>,
+    certificates: Recipient<CertificatesChanged>,
     shutdown: Vec<Recipient<BeginShutdown>>,
     stop: Recipient<StopProxy>,
 }
@@ -225,7 +228,8 @@ impl Actors {
                 journal: record,
             },
             policy,
-            settings_refused: haproxy.recipient(),
+            settings_refused: haproxy.clone().recipient(),
+            certificates: haproxy.recipient(),
             shutdown,
             stop: supervisor.recipient(),
         }
@@ -303,23 +307,17 @@ impl Actors {
                 Ok("every source is being read again".to_owned())
             }
             Order::Reload { reason } => answer(reload, ReloadProxy { reason }).await,
-            Order::Accept { service } => {
-                answer(decide, DecideBlocked { service, decision: GuardDecision::Accept }).await
-            }
-            Order::Reject { service } => {
-                answer(decide, DecideBlocked { service, decision: GuardDecision::Reject }).await
-            }
+            Order::Accept { service } => answer(decide, DecideBlocked::of(service, GuardDecision::Accept)).await,
+            Order::Reject { service } => answer(decide, DecideBlocked::of(service, GuardDecision::Reject)).await,
             Order::SetServer(choice) => answer(choose, ChooseServerState(choice)).await,
         }
     }
 
     fn note_refresh(&self, service: Option<ServiceName>) {
-        let of =
-            service.as_ref().map_or_else(|| "every source".to_owned(), |service| format!("the source of {service}"));
-        let event =
-            Event::Ordered { what: format!("refresh of {of}"), order: Order::Refresh { service: service.clone() } };
-        let entry = JournalEntry { service, ..JournalEntry::new(event) };
-        self.operator.journal.do_send(Record(entry));
+        let of = service.as_ref().map_or("every source".to_owned(), |service| format!("the source of {service}"));
+        let order = Order::Refresh { service: service.clone() };
+        let event = Event::Ordered { what: format!("refresh of {of}"), order };
+        self.record(JournalEntry { service, ..JournalEntry::new(event) });
     }
 
     /// Applies settings that were read again.
@@ -332,6 +330,11 @@ impl Actors {
     /// Adds an entry to the journal.
     pub fn record(&self, entry: JournalEntry) {
         self.operator.journal.do_send(Record(entry));
+    }
+
+    /// Reports changed certificates in the operator's directory.
+    pub fn certificates_changed(&self, certificates: Arc<Certificates>) {
+        self.certificates.do_send(CertificatesChanged { certificates });
     }
 
     /// Reports the mistakes of settings that were read again; the previous settings stay active.

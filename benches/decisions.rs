@@ -27,6 +27,8 @@ fn definition() -> ServiceDefinition {
         listen: None,
         binds: Vec::new(),
         bind_options: Vec::new(),
+        tls: None,
+        redirects_to_https: false,
         in_base: None,
         listen_options: vec![words("balance roundrobin")],
         server_options: words("check inter 2000"),

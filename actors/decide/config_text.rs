@@ -43,7 +43,7 @@ pub(super) fn clients_connect_to(address: impl Display) -> String {
 }
 
 /// The text between the address and the `bind` options in [`clients_connect_to`].
-pub(super) const WITH_OPTIONS: &str = " with ";
+pub(super) const WITH_OPTIONS: &str = " with";
 
 /// Returns the text of the addresses in a comment of [`clients_connect_to`]; `None` for other lines.
 pub(super) fn connected_to(line: &str) -> Option<&str> {

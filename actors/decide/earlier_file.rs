@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::base::{addresses_of, is_ours};
 use super::config_text::{END_OF_BASE, connected_to};
+use super::frontend;
 use super::loaded_config::{LoadedSection, parse_sections};
+use super::routing::FrontendKind;
 use crate::model::{Endpoint, Host, HostList, ListenAddress, ServerName, ServiceName};
 
 /// A `bind` line whose sockets a process with this file inherits.
@@ -15,8 +17,8 @@ use crate::model::{Endpoint, Host, HostList, ListenAddress, ServerName, ServiceN
 pub struct Listener {
     /// The section that listens: that of a service, or a shared frontend; `None` in the base configuration.
     pub section: Option<String>,
-    /// Whether it is a shared frontend.
-    pub is_shared: bool,
+    /// How services share it, if it is a shared frontend.
+    pub shared: Option<FrontendKind>,
     /// The addresses it listens on, each with the descriptor in the file.
     pub sockets: Vec<(ListenAddress, RawFd)>,
 }
@@ -24,14 +26,16 @@ pub struct Listener {
 /// Returns the sockets that a process with this file inherits. `None` where proxymgr did not write the file, or it
 /// lacks an address.
 pub fn listeners(text: &str) -> Option<Vec<Listener>> {
-    let (mut section, mut is_shared, mut announced): (Option<&str>, bool, Vec<&str>) = (None, false, Vec::new());
+    let (mut section, mut shared, mut announced): (Option<&str>, Option<FrontendKind>, Vec<&str>) =
+        (None, None, Vec::new());
     let mut listeners = Vec::new();
     let mut is_after_base = false;
     for line in text.lines() {
         is_after_base |= line == END_OF_BASE;
         let of_service = line.strip_prefix("listen ");
         if let Some(name) = of_service.or_else(|| line.strip_prefix("frontend ")) {
-            (section, is_shared) = (is_after_base.then_some(name), of_service.is_none());
+            section = is_after_base.then_some(name);
+            shared = section.filter(|_| of_service.is_none()).map(frontend::kind_of);
             announced.clear();
         } else if let Some(shown) = connected_to(line) {
             announced.push(shown);
@@ -46,7 +50,7 @@ pub fn listeners(text: &str) -> Option<Vec<Listener>> {
             }
             let addresses = announced.remove(0);
             let sockets = sockets_of(addresses, &descriptors)?;
-            listeners.push(Listener { section: section.map(str::to_owned), is_shared, sockets });
+            listeners.push(Listener { section: section.map(str::to_owned), shared, sockets });
         }
     }
     is_ours(text).then_some(listeners)
@@ -142,12 +146,15 @@ backend shop
 
     #[test]
     fn sockets_are_found_with_their_addresses() {
-        let listener = |section: &str, is_shared, address: &str, descriptor| Listener {
+        let listener = |section: &str, shared, address: &str, descriptor| Listener {
             section: Some(section.to_owned()),
-            is_shared,
+            shared,
             sockets: vec![(address.parse().unwrap(), descriptor)],
         };
-        let expected = [listener("web", false, "127.0.0.1:80", 12), listener("http:8080", true, "0.0.0.0:8080", 13)];
+        let expected = [
+            listener("web", None, "127.0.0.1:80", 12),
+            listener("http:8080", Some(FrontendKind::Http), "0.0.0.0:8080", 13),
+        ];
         assert_eq!(listeners(&file(SECTIONS)), Some(expected.to_vec()));
     }
 
@@ -173,7 +180,7 @@ backend shop
         let text = format!("{base}{END_OF_BASE}\n\n");
         let sockets = [("0.0.0.0:80", 5), ("10.0.0.1:8000", 6), ("10.0.0.1:8001", 7)];
         let sockets = sockets.map(|(address, descriptor)| (address.parse().unwrap(), descriptor)).to_vec();
-        assert_eq!(listeners(&text), Some(vec![Listener { section: None, is_shared: true, sockets }]));
+        assert_eq!(listeners(&text), Some(vec![Listener { section: None, shared: None, sockets }]));
         let renamed = with_descriptors(&text, &BTreeMap::from([(5, 15), (6, 16), (7, 17)])).unwrap();
         assert_eq!(renamed, text.replace("fd@", "fd@1"));
     }

@@ -1,4 +1,4 @@
-//! Shared frontends: each looks up the service of a request in a map.
+//! Shared frontends: each looks up the service of an HTTP request, or of a TLS connection by SNI, in a map.
 //!
 //! The lookup uses `map_beg`, which finds the longest key that is a prefix of the text, on every version: first
 //! `ADDRESS/DOMAIN/PATH/` for the exact domain, then `*.` with the parent domains, from the longest to the shortest,
@@ -12,21 +12,42 @@ use std::sync::Arc;
 
 use super::config_text::{INDENT, clients_connect_to, push_bind};
 use super::quoting::quoted;
-use super::routing::routed_at;
+use super::routing::{FrontendKind, kind_of as kind_of_service, routed_at};
 use super::section_style::{IDLE_CLOSE, SectionStyle};
+use super::tls_words;
 use crate::limits::WILDCARD_LABELS_MAX;
-use crate::model::{Descriptors, ServiceDefinition, Word};
+use crate::model::{Descriptors, ServiceDefinition, ServiceTls, Word};
 
-/// The prefix of frontend names, which service names must not have.
-pub const NAME_PREFIX: &str = "http:";
+/// The prefixes of frontend names, which service names must not have.
+pub const NAME_PREFIXES: [&str; 2] = [HTTP_PREFIX, SNI_PREFIX];
 
-/// Returns a frontend's name: `http:8080`, with the address where it does not listen on every IPv4 address.
-pub fn name(listen: SocketAddr) -> String {
+const HTTP_PREFIX: &str = "http:";
+const SNI_PREFIX: &str = "tls:";
+
+/// Returns a frontend's name: `http:8080` or `tls:443`, with the address where it does not listen on every IPv4 address.
+pub fn name(listen: SocketAddr, kind: FrontendKind) -> String {
+    let prefix = match kind {
+        FrontendKind::Http => HTTP_PREFIX,
+        FrontendKind::Sni => SNI_PREFIX,
+    };
     let port = listen.port();
     match listen.ip() {
-        ip if ip.is_unspecified() && ip.is_ipv4() => format!("{NAME_PREFIX}{port}"),
-        ip => format!("{NAME_PREFIX}{ip}:{port}"),
+        ip if ip.is_unspecified() && ip.is_ipv4() => format!("{prefix}{port}"),
+        ip => format!("{prefix}{ip}:{port}"),
     }
+}
+
+/// Returns the kind of the frontend with this name.
+pub fn kind_of(name: &str) -> FrontendKind {
+    if name.starts_with(SNI_PREFIX) { FrontendKind::Sni } else { FrontendKind::Http }
+}
+
+/// What the services of one frontend need.
+struct Needs {
+    kind: FrontendKind,
+    descriptors: Descriptors,
+    /// The services with TLS, by the order of their names: of several choices, the first counts.
+    tls: Vec<(ServiceTls, Arc<str>)>,
 }
 
 /// Returns the text of every frontend that these services need, each with the descriptor that it listens on.
@@ -35,47 +56,118 @@ pub fn frontends<'a>(
     style: SectionStyle,
     map: &Path,
 ) -> BTreeMap<SocketAddr, Arc<str>> {
-    let mut listens: BTreeMap<SocketAddr, Descriptors> = BTreeMap::new();
-    for (listen, descriptors) in services.into_iter().filter_map(|(service, fds)| Some((routed_at(service)?, fds))) {
-        // A service that is not applied yet has no descriptors.
-        listens.entry(listen).or_default().extend(descriptors.clone());
+    let mut listens: BTreeMap<SocketAddr, Needs> = BTreeMap::new();
+    for (service, descriptors) in services {
+        let Some(listen) = routed_at(service) else { continue };
+        let with_tls = tls_words::of(service);
+        for (listen, tls) in [(Some(listen), with_tls), (service.redirect_from(), None)] {
+            let Some(listen) = listen else { continue };
+            let none = || Needs { kind: kind_of_service(service), descriptors: Descriptors::new(), tls: Vec::new() };
+            let needs = listens.entry(listen).or_insert_with(none);
+            // A service that is not applied yet has no descriptors.
+            needs.descriptors.extend(descriptors.clone());
+            needs.tls.extend(tls.map(|(tls, path)| (tls.clone(), path.clone())));
+        }
     }
-    listens.into_iter().map(|(listen, descriptors)| (listen, frontend(listen, &descriptors, style, map))).collect()
+    listens.into_iter().map(|(listen, needs)| (listen, frontend(listen, &needs, style, map))).collect()
 }
 
-fn frontend(listen: SocketAddr, descriptors: &Descriptors, style: SectionStyle, map: &Path) -> Arc<str> {
-    let mut text = format!("frontend {}\n{}\n", name(listen), clients_connect_to(listen));
-    push_bind(&mut text, &listen.into(), descriptors, "", style);
-    let _ = writeln!(text, "{INDENT}mode http");
-    if style.idle_close {
-        let _ = writeln!(text, "{INDENT}option {IDLE_CLOSE}");
+fn frontend(listen: SocketAddr, needs: &Needs, style: SectionStyle, map: &Path) -> Arc<str> {
+    let kind = needs.kind;
+    let mut text = format!("frontend {}\n{}\n", name(listen, kind), clients_connect_to(listen));
+    push_bind(&mut text, &listen.into(), &needs.descriptors, &tls_words::of_all(&needs.tls), style);
+    let rules = Rules::of(kind);
+    let _ = writeln!(text, "{INDENT}mode {}", rules.mode);
+    match kind {
+        FrontendKind::Http => push_http(&mut text, &rules, style),
+        FrontendKind::Sni => push_sni(&mut text, &rules),
     }
-    // The host without the port and a final dot; then without its first label, for names with `*.`.
-    push_comment(&mut text, "The requested domain and path, and the domain without its first label.");
-    push_variable(&mut text, "host", "req.hdr(host),lower,regsub(:[0-9]*$,),regsub([.]$,)", Always);
-    push_variable(&mut text, "path", "path", Always);
-    push_variable(&mut text, "below", "var(txn.proxymgr_host),regsub(^[^.]*[.]?,)", Always);
     let map = map.display();
-    let found = |start: &str, variable: &str| {
-        format!("str({listen}/{start}){variable},concat(,txn.proxymgr_path,/),map_beg({map})")
-    };
+    let found =
+        |start: &str, variable: &str| format!("str({listen}/{start}){variable},concat({}),map_beg({map})", rules.path);
     let shown = format!("The service comes from a map, updated at run time (on the socket: show map {map}).");
     push_comment(&mut text, &shown);
     push_comment(&mut text, "1. Services with the exact domain; the longest path wins.");
-    push_variable(&mut text, "service", &found("", ",concat(,txn.proxymgr_host,)"), Always);
+    rules.push_variable(&mut text, "service", &found("", ",concat(,txn.proxymgr_host,)"), Always);
     push_comment(&mut text, "2. Services with *. and a parent domain; the longest parent domain wins.");
     for labels in (1..=WILDCARD_LABELS_MAX).rev() {
         let zone = format!("var(txn.proxymgr_below),field(-1,.,{labels})");
-        push_variable(&mut text, "zone", &zone, UnlessFound);
-        push_variable(&mut text, "service", &found("*.", ",concat(,txn.proxymgr_zone,)"), UnlessFound);
+        rules.push_variable(&mut text, "zone", &zone, UnlessFound);
+        rules.push_variable(&mut text, "service", &found("*.", ",concat(,txn.proxymgr_zone,)"), UnlessFound);
     }
-    push_comment(&mut text, "3. The service for all other domains; without one the request is denied with 404.");
-    push_variable(&mut text, "service", &found("*", ""), UnlessFound);
-    // A 503 would mean that the service exists and cannot answer.
-    let _ = writeln!(text, "{INDENT}http-request deny deny_status 404 {UNLESS_FOUND}");
+    push_comment(&mut text, rules.without_service);
+    rules.push_variable(&mut text, "service", &found("*", ""), UnlessFound);
+    let _ = writeln!(text, "{INDENT}{} {UNLESS_FOUND}", rules.refuse);
     let _ = writeln!(text, "{INDENT}use_backend %[var(txn.proxymgr_service)]");
     text.push('\n');
     text.into()
+}
+
+/// Adds the variables of an HTTP request: the host without the port and a final dot, and without its first label, for
+/// names with `*.`.
+fn push_http(text: &mut String, rules: &Rules, style: SectionStyle) {
+    if style.idle_close {
+        let _ = writeln!(text, "{INDENT}option {IDLE_CLOSE}");
+    }
+    push_comment(text, "The requested domain and path, and the domain without its first label.");
+    rules.push_variable(text, "host", "req.hdr(host),lower,regsub(:[0-9]*$,),regsub([.]$,)", Always);
+    rules.push_variable(text, "path", "path", Always);
+    rules.push_variable(text, "below", "var(txn.proxymgr_host),regsub(^[^.]*[.]?,)", Always);
+}
+
+/// Adds the variables of a TLS connection. The first rule waits for the client's hello; a client that waits for the
+/// server's greeting instead waits until the delay has passed.
+fn push_sni(text: &mut String, rules: &Rules) {
+    push_comment(text, "The name that the client requests, and the name without its first label.");
+    let _ = writeln!(text, "{INDENT}tcp-request inspect-delay {SNI_INSPECT_DELAY}");
+    rules.push_variable(text, "host", "req.ssl_sni,lower", WithHello);
+    rules.push_variable(text, "below", "var(txn.proxymgr_host),regsub(^[^.]*[.]?,)", Always);
+}
+
+/// How long a frontend waits for the client's hello.
+const SNI_INSPECT_DELAY: &str = "5s";
+
+/// The rules of a kind of frontend.
+struct Rules {
+    mode: &'static str,
+    set: &'static str,
+    /// The arguments of `concat` that add the path to the looked up text.
+    path: &'static str,
+    refuse: &'static str,
+    without_service: &'static str,
+}
+
+impl Rules {
+    fn of(kind: FrontendKind) -> Self {
+        match kind {
+            FrontendKind::Http => Self {
+                mode: "http",
+                set: "http-request set-var",
+                path: ",txn.proxymgr_path,/",
+                // A 503 would mean that the service exists and cannot answer.
+                refuse: "http-request deny deny_status 404",
+                without_service: "3. The service for all other domains; without one the request is denied with 404.",
+            },
+            FrontendKind::Sni => Self {
+                mode: "tcp",
+                set: "tcp-request content set-var",
+                path: "/",
+                refuse: "tcp-request content reject",
+                without_service: "3. The service for all others; without one the connection is closed.",
+            },
+        }
+    }
+
+    fn push_variable(&self, text: &mut String, name: &str, expression: &str, when: When) {
+        let expression = Word::new(expression).expect("constants, an address and a path that the settings allow");
+        let condition = match when {
+            Always => "",
+            UnlessFound => UNLESS_FOUND,
+            WithHello => "if { req.ssl_hello_type 1 }",
+        };
+        let condition = if condition.is_empty() { String::new() } else { format!(" {condition}") };
+        let _ = writeln!(text, "{INDENT}{}(txn.proxymgr_{name}) {}{condition}", self.set, quoted(&expression));
+    }
 }
 
 /// Adds a comment that explains the following lines of the file.
@@ -90,11 +182,7 @@ const UNLESS_FOUND: &str = "unless { var(txn.proxymgr_service) -m found }";
 enum When {
     Always,
     UnlessFound,
+    /// Once the client's hello is there. Until then, HAProxy waits.
+    WithHello,
 }
-use When::{Always, UnlessFound};
-
-fn push_variable(text: &mut String, name: &str, expression: &str, when: When) {
-    let expression = Word::new(expression).expect("constants, an address and a path that the settings allow");
-    let condition = if when == UnlessFound { format!(" {UNLESS_FOUND}") } else { String::new() };
-    let _ = writeln!(text, "{INDENT}http-request set-var(txn.proxymgr_{name}) {}{condition}", quoted(&expression));
-}
+use When::{Always, UnlessFound, WithHello};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::model::{Domain, ListenAddress, ServiceDefinition, SlotRules};
+use crate::model::{CertificateName, Domain, ListenAddress, ServiceDefinition, SlotRules};
 
 /// All grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Grant {
     pub binds: Option<Vec<IpAddr>>,
     /// The beginnings of the paths of unix sockets; none without grants.
     pub unix_sockets: Option<Vec<String>>,
+    /// The certificates.
+    pub certificates: Option<Vec<CertificateName>>,
     /// The kinds of sources of hosts.
     pub sources: Option<Vec<String>>,
     /// Options in addition to those that every service may use.
@@ -85,6 +87,8 @@ pub struct Request<'a> {
     pub source: Option<&'a str>,
     /// The listening addresses.
     pub binds: &'a [ListenAddress],
+    /// The certificates.
+    pub certificates: &'a [CertificateName],
     /// The domains.
     pub domains: &'a [Domain],
     /// Whether it asks for all other domains of its port.
@@ -99,6 +103,7 @@ impl<'a> Request<'a> {
         Self {
             source: Some(&definition.source.kind),
             binds,
+            certificates: definition.tls.as_ref().map_or(&[], |tls| &tls.certificates),
             domains: &definition.domains,
             is_default: definition.is_default,
             slots: definition.update.slots,
@@ -144,7 +149,7 @@ fn unix_paths(binds: &[ListenAddress]) -> impl Iterator<Item = &str> {
 impl Grant {
     /// Returns why the grant does not cover a request: each key and value.
     pub fn refusals(&self, request: Request<'_>) -> Vec<String> {
-        let Request { source, binds, domains, is_default, slots } = request;
+        let Request { source, binds, certificates, domains, is_default, slots } = request;
         let mut refused = Vec::new();
         let mut refuse =
             |what: String| refused.push(format!("{what} is not granted to services {:?} (grants)", self.shown()));
@@ -170,6 +175,10 @@ impl Grant {
             if !is_granted || path.split('/').any(|part| part == "..") {
                 refuse(format!("\"binds\": \"unix@{path}\""));
             }
+        }
+        if let Some(granted) = &self.certificates {
+            let others = certificates.iter().filter(|certificate| !granted.contains(certificate));
+            others.for_each(|certificate| refuse(format!("\"tls\": certificate \"{certificate}\"")));
         }
         if let Some(granted) = &self.domains {
             let is_granted = |domain: &&Domain| !granted.iter().any(|granted| granted.covers(domain));

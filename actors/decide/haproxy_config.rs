@@ -16,14 +16,15 @@ pub use super::config_text::STATS_DESCRIPTOR;
 use super::config_text::{INDENT, SERVERS_BEGIN, SERVERS_END, WITH_OPTIONS, clients_connect_to, push_bind};
 use super::log_format;
 use super::quoting::joined;
-use super::routing::routed_at;
+use super::routing::{FrontendKind, routed_at, shares};
 use super::section_style::IDLE_CLOSE;
 pub use super::section_style::SectionStyle;
 use super::server_ids::ServerIds;
 use super::server_line::{SERVER_LINE_BYTES, push_server_line};
 pub use super::server_line::{default_server_words, has_agent, server_line, server_words};
 use super::server_order::{has_places, in_file_order};
-use crate::model::{Descriptors, HostList, SectionFrame, ServiceDefinition, Word};
+use super::tls_words;
+use crate::model::{Descriptors, HostList, ListenAddress, SectionFrame, ServiceDefinition, Word};
 
 /// Returns the section of one service. An address without a descriptor is not open yet, unless HAProxy opens its own; a
 /// service that shares its port gets its requests from a [`frontend`](super::frontend), and one with a section in the
@@ -55,13 +56,20 @@ fn push_binds(text: &mut String, definition: &ServiceDefinition, descriptors: &D
     if routed_at(definition).is_some() {
         return;
     }
-    let options = match definition.bind_options.is_empty() {
+    let redirect = definition.redirect_from().map(ListenAddress::from);
+    for address in definition.addresses() {
+        let options = bind_options(definition, redirect.as_ref() == Some(&address));
+        push_bind(text, &address, descriptors, &options, style);
+    }
+}
+
+/// Returns the options of a `bind` line, each with a space before it.
+fn bind_options(definition: &ServiceDefinition, is_redirect: bool) -> String {
+    let own = match definition.bind_options.is_empty() {
         true => String::new(),
         false => format!(" {}", joined(&definition.bind_options)),
     };
-    for address in definition.addresses() {
-        push_bind(text, &address, descriptors, &options, style);
-    }
+    if is_redirect { own } else { own + &tls_words::of_service(definition) }
 }
 
 /// Adds the servers. Beside lines of the base configuration, they stand between two comments.
@@ -161,12 +169,11 @@ fn section_start(definition: &ServiceDefinition) -> String {
     let has_no_listener = routed_at(definition).is_some() || definition.addresses().next().is_none();
     let keyword = if has_no_listener { "backend" } else { "listen" };
     let mut text = format!("{keyword} {}\n", definition.name);
-    let options = match definition.bind_options.is_empty() {
-        true => String::new(),
-        false => format!("{WITH_OPTIONS}{}", joined(&definition.bind_options)),
-    };
+    let redirect = definition.redirect_from().map(ListenAddress::from);
     for address in definition.addresses() {
-        let _ = writeln!(text, "{}{options}", clients_connect_to(address));
+        let options = bind_options(definition, redirect.as_ref() == Some(&address));
+        let with = if options.is_empty() { "" } else { WITH_OPTIONS };
+        let _ = writeln!(text, "{}{with}{options}", clients_connect_to(address));
     }
     text
 }
@@ -175,9 +182,15 @@ fn push_options(text: &mut String, definition: &ServiceDefinition, style: Sectio
     let lines = &definition.listen_options;
     let is_routed = routed_at(definition).is_some();
     let of_frontends = definition.in_base.as_ref().and_then(|in_base| in_base.is_http);
-    let implied = is_routed.then_some(true).or(of_frontends).unwrap_or(style.http_by_default);
+    let of_shared = shares(definition).map(|kind| kind == FrontendKind::Http);
+    // A redirect to HTTPS is a rule of HTTP.
+    let of_redirect = definition.redirect_from().map(|_| true);
+    let implied = of_shared.or(of_redirect).or(of_frontends).unwrap_or(style.http_by_default);
     if implied != style.http_by_default && !lines.iter().any(|words| mode_of(words).is_some()) {
         let _ = writeln!(text, "{INDENT}mode {}", if implied { "http" } else { "tcp" });
+    }
+    if definition.redirect_from().is_some() {
+        let _ = writeln!(text, "{INDENT}http-request redirect scheme https code 301 unless {{ ssl_fc }}");
     }
     for words in lines.iter().filter(|words| !words.is_empty()) {
         let _ = writeln!(text, "{INDENT}{}", joined(words));

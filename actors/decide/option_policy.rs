@@ -14,7 +14,7 @@ use super::grants::{self, Grants, Request};
 use super::nearest;
 use super::own_places::OwnPlaces;
 use super::quoting::split_line;
-use super::routing;
+use super::routing::{self, FrontendKind};
 use crate::limits::{
     LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX, LISTEN_TEXT_BYTES_MAX, SERVER_OPTION_BYTES_MAX,
     SERVER_OPTION_WORDS_MAX,
@@ -110,7 +110,8 @@ impl OptionPolicy {
     /// Returns why a service with domains may not have its lines: they use variables of the session, but requests for
     /// other services arrive in the same session.
     pub fn shared_variable(&self, definition: &ServiceDefinition) -> Option<String> {
-        routing::routed_at(definition)?;
+        // A connection that is chosen by SNI belongs to one service.
+        routing::shares(definition).filter(|kind| *kind == FrontendKind::Http)?;
         let facts =
             definition.listen_options.iter().filter_map(|words| self.judge_line(definition.name.as_str(), words).ok());
         let facts = facts.flatten().collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Routing of HTTP requests by domain, where several services share a port.
+//! Routing by domain, where several services share a port: of HTTP requests, or of TLS connections by SNI.
 //!
 //! The exact domain precedes `*.`, a longer `*.` domain precedes a shorter one, and all of them precede a service for
 //! any other domain; with the same domain the longest path wins. HAProxy looks the service up in a map
@@ -17,13 +17,34 @@ use crate::model::{Domain, ObservedRoutes, RouteCommand, RouteKey, Routes, Servi
 /// The first line of the map's file.
 const HEADER: &str = "# Written by proxymgr, which replaces this file with every change: edits are lost.\n";
 
-/// Returns the address of the service's shared frontend, if it uses one: it has domains, or is the default, and its
-/// mode is HTTP.
-pub fn routed_at(definition: &ServiceDefinition) -> Option<SocketAddr> {
+/// How a shared frontend finds the service of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FrontendKind {
+    /// By the domain and the path of each HTTP request.
+    Http,
+    /// By the name that the client requests in TLS (SNI), which is passed through.
+    Sni,
+}
+
+/// Returns the kind of frontend that services with this mode share.
+pub fn kind_of(definition: &ServiceDefinition) -> FrontendKind {
     let mut modes = definition.lines().iter().filter_map(|words| mode_of(words));
-    let is_http = modes.next_back().unwrap_or(true);
+    match modes.next_back() {
+        Some(false) => FrontendKind::Sni,
+        Some(true) | None => FrontendKind::Http,
+    }
+}
+
+/// Returns the address of the service's shared frontend, if it uses one: it has domains, or is the default. One that
+/// redirects to HTTPS has another one (see [`ServiceDefinition::redirect_from`]).
+pub fn routed_at(definition: &ServiceDefinition) -> Option<SocketAddr> {
     let claims = !definition.domains.is_empty() || definition.is_default;
-    definition.listen.filter(|_| is_http && claims && definition.frame().is_none())
+    definition.listen.filter(|_| claims && definition.frame().is_none())
+}
+
+/// Returns the kind of its shared frontend, if it uses one.
+pub fn shares(definition: &ServiceDefinition) -> Option<FrontendKind> {
+    routed_at(definition).map(|_| kind_of(definition))
 }
 
 /// A service in HAProxy that claims domains.
@@ -42,9 +63,11 @@ pub struct Claim<'a> {
 /// Returns the keys that a service with this definition claims.
 pub fn keys(listen: SocketAddr, definition: &ServiceDefinition) -> impl Iterator<Item = RouteKey> {
     let path = definition.path_prefix.as_ref();
-    let of_domain = move |domain: Option<&Domain>| RouteKey::new(listen, domain, path);
-    let rest = definition.is_default.then(|| of_domain(None));
-    definition.domains.iter().map(move |domain| of_domain(Some(domain))).chain(rest)
+    std::iter::once(listen).chain(definition.redirect_from()).flat_map(move |listen| {
+        let of_domain = move |domain: Option<&Domain>| RouteKey::new(listen, domain, path);
+        let rest = definition.is_default.then(|| of_domain(None));
+        definition.domains.iter().map(move |domain| of_domain(Some(domain))).chain(rest)
+    })
 }
 
 /// The assignment of domains to services.

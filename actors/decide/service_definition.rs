@@ -7,17 +7,19 @@ use serde_json::{Map, Value};
 
 use super::bind_options;
 use super::duration;
-use super::frontend::NAME_PREFIX;
+use super::frontend::NAME_PREFIXES;
 use super::grants::{self, Grant, Request};
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::{OptionPolicy, RefusedLine};
+use super::routing::{self, FrontendKind};
 use super::server_options::contains;
+use super::service_tls;
 use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{BINDS_MAX, DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    Domain, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition,
-    ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
+    Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition, Removal,
+    ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -36,6 +38,8 @@ pub(super) const KEYS: &[&str] = &[
     "bind",
     "binds",
     "bind_options",
+    "tls",
+    "redirect_to_https",
     "listen_options",
     "server_options",
     "domains",
@@ -82,15 +86,23 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         reader.take("server_options", |value| policy.server_options(&strings_from(value)?)).unwrap_or_default();
     let domains = reader.take("domains", domains).unwrap_or_default();
     let path_prefix = reader.take("path_prefix", path_prefix).flatten();
-    let is_default = reader
-        .take("default", |value| value.as_bool().ok_or_else(|| format!("{} is neither true nor false", shown(value))));
-    let is_default = is_default.unwrap_or_default();
+    let is_default = reader.take("default", flag).unwrap_or_default();
     let removal = reader.removal(policy.removal);
     let life_cycle = reader.life_cycle();
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
-    let addresses: Vec<ListenAddress> = listen.map(ListenAddress::from).into_iter().chain(binds.clone()).collect();
-    let request =
-        Request { source: kind.as_deref(), binds: &addresses, domains: &domains, is_default, slots: update.slots };
+    let tls = reader.take("tls", service_tls::parse);
+    let redirects = reader.take("redirect_to_https", flag).unwrap_or_default();
+    let redirect = listen.filter(|_| redirects).map(|listen| SocketAddr::new(listen.ip(), HTTP_PORT));
+    let own = listen.into_iter().chain(redirect).map(ListenAddress::from);
+    let addresses: Vec<ListenAddress> = own.chain(binds.clone()).collect();
+    let request = Request {
+        source: kind.as_deref(),
+        binds: &addresses,
+        certificates: tls.as_ref().map_or(&[], |tls| &tls.certificates),
+        domains: &domains,
+        is_default,
+        slots: update.slots,
+    };
     reader.mistakes.extend(grants::refusals(grant, request));
     if !domains.is_empty() || is_default {
         let shared = [("binds", !binds.is_empty()), ("bind_options", !bind_options.is_empty())];
@@ -125,6 +137,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 listen,
                 binds,
                 bind_options,
+                tls,
+                redirects_to_https: redirects,
                 listen_options,
                 server_options,
                 domains,
@@ -137,13 +151,51 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 update,
                 in_base: None,
             };
-            match policy.shared_variable(&definition) {
-                Some(reason) => Err(vec![format!("\"listen_options\": {reason}")]),
-                None => Ok(ParsedDefinition { definition, warnings }),
+            let mut mistakes = listener_mistakes(&definition);
+            mistakes.extend(policy.shared_variable(&definition).map(|reason| format!("\"listen_options\": {reason}")));
+            match mistakes.is_empty() {
+                true => Ok(ParsedDefinition { definition, warnings }),
+                false => Err(mistakes),
             }
         }
         _ => Err(reader.mistakes),
     }
+}
+
+/// Returns the mistakes of keys about listeners that do not go together.
+fn listener_mistakes(definition: &ServiceDefinition) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    let by_sni = routing::shares(definition) == Some(FrontendKind::Sni);
+    if by_sni && definition.tls.is_some() {
+        let why = "a service in TCP mode with \"domains\" gets the connections as they are, chosen by SNI";
+        mistakes.push(format!("\"tls\": {why}; remove it, or use mode http"));
+    }
+    if by_sni && definition.path_prefix.is_some() {
+        mistakes.push("\"path_prefix\": a service in TCP mode has no paths".to_owned());
+    }
+    if definition.tls.is_some() && definition.addresses().next().is_none() {
+        mistakes.push("\"tls\": there is no \"port\" that it is for".to_owned());
+    }
+    if definition.redirects_to_https {
+        match (&definition.tls, definition.listen) {
+            (Some(_), Some(listen)) if listen.port() == HTTP_PORT => {
+                mistakes.push(format!(
+                    "\"redirect_to_https\": \"port\" is {HTTP_PORT}, which requests are redirected from"
+                ));
+            }
+            (Some(_), Some(_)) if routing::kind_of(definition) == FrontendKind::Http => {}
+            _ => mistakes.push(
+                "\"redirect_to_https\": it needs \"tls\", \"port\" and mode http; it also listens on port 80"
+                    .to_owned(),
+            ),
+        }
+    }
+    mistakes
+}
+
+/// Parses `true` or `false`.
+fn flag(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("{} is neither true nor false", shown(value)))
 }
 
 /// Completes the keys of the source as proxymgr's predecessor, a Ruby program of the same name, reads them: hosts of
@@ -239,10 +291,8 @@ impl Reader {
 
 /// Parses a name that follows HAProxy's rules and does not collide with shared frontends.
 fn service_name(text: &str) -> Result<ServiceName, String> {
-    if text.starts_with(NAME_PREFIX) {
-        return Err(format!(
-            "{text:?} begins with {NAME_PREFIX:?}, which is reserved for shared frontends; choose another"
-        ));
+    if let Some(prefix) = NAME_PREFIXES.iter().find(|prefix| text.starts_with(**prefix)) {
+        return Err(format!("{text:?} begins with {prefix:?}, which is reserved for shared frontends; choose another"));
     }
     if let Some((folder, _)) = text.rsplit_once('/') {
         let place = "a service is directly below the path of the definitions";

@@ -10,7 +10,7 @@ use crate::decide::base::BoundBase;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
-use crate::decide::routing::{Claim, Routing, assign, map_text, routed_at};
+use crate::decide::routing::{Claim, FrontendKind, Routing, assign, map_text, routed_at, shares};
 use crate::message::{NotOpened, SocketsHeld};
 use crate::model::{BaseLine, Blocker, Descriptors, LineContent, ListenAddress, ServiceDefinition, ServiceName};
 use crate::port::ConfigText;
@@ -32,9 +32,9 @@ impl CandidateSection {
         self.section.spec.definition.addresses()
     }
 
-    /// Returns whether it uses a shared frontend.
-    fn is_routed(&self) -> bool {
-        routed_at(&self.section.spec.definition).is_some()
+    /// Returns the kind of its shared frontend, if it uses one.
+    fn shares(&self) -> Option<FrontendKind> {
+        shares(&self.section.spec.definition)
     }
 }
 
@@ -137,8 +137,8 @@ impl Candidate {
 
     /// Returns whether both use a shared frontend.
     fn go_together(&self, name: &ServiceName, other: &ServiceName) -> bool {
-        let is_routed = |name| self.sections.get(name).is_some_and(CandidateSection::is_routed);
-        is_routed(name) && is_routed(other)
+        let shares = |name| self.sections.get(name).and_then(CandidateSection::shares);
+        shares(name).is_some() && shares(name) == shares(other)
     }
 
     /// Returns whether the last good section of the service listens on this address.

@@ -85,7 +85,7 @@ impl EarlierFile {
             let addresses = listener.sockets.iter().map(|(address, _)| address.clone());
             match service_of(listener) {
                 Some(name) => {
-                    let none = WantedSockets { addresses: BTreeSet::new(), is_shared: listener.is_shared };
+                    let none = WantedSockets { addresses: BTreeSet::new(), shared: listener.shared };
                     wanted.entry(name).or_insert(none).addresses.extend(addresses);
                 }
                 None => base.extend(addresses),

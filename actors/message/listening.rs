@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use actix::Message;
 use itertools::Itertools;
 
-use crate::decide::routing::routed_at;
+use crate::decide::routing::{FrontendKind, shares};
 use crate::model::{Descriptors, ListenAddress, ServiceDefinition, ServiceName};
 
 /// deployment -> SocketHolderActor: hold these listening sockets, and open those that are not open yet. Closes nothing.
@@ -28,16 +28,15 @@ pub struct HoldSockets {
 pub struct WantedSockets {
     /// The addresses.
     pub addresses: BTreeSet<ListenAddress>,
-    /// Whether several services share them, which are distinguished by their domains.
-    pub is_shared: bool,
+    /// How services that share them are distinguished; `None` where none shares them.
+    pub shared: Option<FrontendKind>,
 }
 
 impl WantedSockets {
     /// Returns the sockets of a service with this definition; `None` where it needs none.
     pub fn of(definition: &ServiceDefinition) -> Option<Self> {
         let addresses: BTreeSet<_> = definition.addresses().collect();
-        let is_shared = routed_at(definition).is_some();
-        (!addresses.is_empty()).then_some(Self { addresses, is_shared })
+        (!addresses.is_empty()).then_some(Self { addresses, shared: shares(definition) })
     }
 
     /// Returns the addresses as text.

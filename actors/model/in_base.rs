@@ -20,6 +20,9 @@ pub struct InBase {
     /// The lines that refer to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub referred_at: Vec<Arc<str>>,
+    /// The directory of the certificates that HAProxy reads, for a service with TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates_path: Option<Arc<str>>,
     /// The servers that other lines name. HAProxy refuses the file without them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub required_servers: BTreeSet<ServerName>,

@@ -29,6 +29,16 @@ pub struct BaseConfig {
     pub management: ProxyManagement,
 }
 
+impl BaseConfig {
+    /// Returns the directory of the certificates that HAProxy reads, beside the map.
+    pub fn certificates_path(&self) -> PathBuf {
+        self.map_path.with_extension(CERTIFICATES_EXTENSION)
+    }
+}
+
+/// The extension that the directory of certificates has in place of that of the map.
+const CERTIFICATES_EXTENSION: &str = "certs";
+
 /// A file of the operator's own configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseFile {

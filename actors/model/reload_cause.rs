@@ -30,13 +30,15 @@ pub enum ReloadCause {
     RuntimeApi,
     /// Another process answers on the Runtime API.
     Stranger,
+    /// A certificate changed that could not be loaded at run time.
+    Certificate,
     /// An operator asked for it.
     Operator,
 }
 
 impl ReloadCause {
     /// All causes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Start,
         Self::Exit,
         Self::Settings,
@@ -48,6 +50,7 @@ impl ReloadCause {
         Self::Refused,
         Self::RuntimeApi,
         Self::Stranger,
+        Self::Certificate,
         Self::Operator,
     ];
 
@@ -65,6 +68,7 @@ impl ReloadCause {
             Self::Refused => "refused",
             Self::RuntimeApi => "runtime_api",
             Self::Stranger => "stranger",
+            Self::Certificate => "certificate",
             Self::Operator => "operator",
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Domain, InBase, ListenAddress, PathPrefix, SectionFrame, ServiceName, ServiceUpdate, Word};
+use super::{Domain, InBase, ListenAddress, PathPrefix, SectionFrame, ServiceName, ServiceTls, ServiceUpdate, Word};
 use crate::limits::{GUARD_DEFAULT_SHARE, GUARD_DEFAULT_SHARE_FROM, GUARD_WINDOW};
 
 /// A raw definition from its source.
@@ -173,6 +173,12 @@ pub struct ServiceDefinition {
     /// The options of every `bind` line, checked against the allow-list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bind_options: Vec<Word>,
+    /// TLS on its listeners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServiceTls>,
+    /// Whether it also listens on port 80, where it redirects requests to its listener with TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redirects_to_https: bool,
     /// The section's lines, each split into words, each checked against the allow-list.
     pub listen_options: Vec<Vec<Word>>,
     /// Options of every server of the section, checked against the allow-list.
@@ -204,6 +210,9 @@ pub struct ServiceDefinition {
     pub in_base: Option<Arc<InBase>>,
 }
 
+/// The port of requests that are redirected to HTTPS.
+pub const HTTP_PORT: u16 = 80;
+
 impl ServiceDefinition {
     /// Returns the section of the base configuration that gets its servers; `None` where it has a section of its own.
     pub fn frame(&self) -> Option<&SectionFrame> {
@@ -220,7 +229,14 @@ impl ServiceDefinition {
     pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
         let own = self.frame().is_none().then(|| self.listen.map(ListenAddress::from).into_iter());
         let further = self.frame().is_none().then(|| self.binds.iter().cloned());
-        own.into_iter().flatten().chain(further.into_iter().flatten())
+        let redirect = self.redirect_from().map(ListenAddress::from);
+        own.into_iter().flatten().chain(further.into_iter().flatten()).chain(redirect)
+    }
+
+    /// Returns the address without TLS at which it redirects requests to HTTPS.
+    pub fn redirect_from(&self) -> Option<SocketAddr> {
+        let redirects = self.redirects_to_https && self.tls.is_some() && self.frame().is_none();
+        self.listen.filter(|_| redirects).map(|listen| SocketAddr::new(listen.ip(), HTTP_PORT))
     }
 
     /// Returns the last line of its section with this keyword, which is the effective one.

@@ -10,8 +10,8 @@ use crate::decide::base::BaseLayout;
 use crate::decide::haproxy_config::has_agent;
 use crate::decide::proxy_plan::Refusal;
 use crate::model::{
-    AdminState, ChangeId, Endpoint, Host, HostList, Observation, ObservedServer, ReloadCause, ReloadReason,
-    RuntimeCommand, ServerId, ServerName, ServiceName,
+    AdminState, CertificateName, ChangeId, Endpoint, Host, HostList, Observation, ObservedServer, ReloadCause,
+    ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
 };
 
 /// A deployment that is under way.
@@ -29,6 +29,8 @@ pub struct Deployment {
     pub newest: Option<ChangeId>,
     /// The base of its file.
     pub base: Arc<BaseLayout>,
+    /// The certificates in the files when it began.
+    pub certificates: BTreeMap<CertificateName, Arc<str>>,
     /// The runtime changes that HAProxy refused and that its file applies.
     pub refused: BTreeMap<ServiceName, BTreeMap<ServerName, Refusal>>,
     /// Services whose port became free during the deployment.

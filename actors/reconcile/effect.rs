@@ -40,6 +40,14 @@ pub enum Effect {
     LookUpNames(BTreeSet<Arc<str>>),
     /// Close the persistent connection: another process serves from now on, or none.
     Disconnect,
+    /// Load this certificate, which HAProxy read from the file at `path`, into the process that serves. Answered by
+    /// [`Input::CertificateLoaded`](super::Input::CertificateLoaded).
+    LoadCertificate {
+        /// The file.
+        path: PathBuf,
+        /// The chain and the key.
+        pem: Arc<str>,
+    },
     /// Report it when HAProxy stops answering, by [`Input::Silent`](super::Input::Silent).
     WatchLiveness,
 

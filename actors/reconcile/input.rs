@@ -8,8 +8,8 @@ use crate::decide::deployment::{DeployFailure, Deployed};
 use crate::decide::guard::GuardMemory;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::model::{
-    ChangeId, HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName,
-    ServiceDefinition, ServiceName,
+    Certificates, ChangeId, HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, ProxyPolicy, Revision,
+    ServerName, ServiceDefinition, ServiceName,
 };
 use crate::port::{Answer, DefinitionList, ProcessExit, RuntimeError, ServerSessions};
 
@@ -61,6 +61,10 @@ pub enum Input {
     PolicyChanged(Arc<ProxyPolicy>),
     /// Settings that were read again have these mistakes; the previous settings stay active.
     SettingsRefused(Vec<String>),
+    /// The certificates in the operator's directory changed.
+    CertificatesChanged(Arc<Certificates>),
+    /// The answer to [`Effect::LoadCertificate`](super::Effect::LoadCertificate).
+    CertificateLoaded(Result<Answer, RuntimeError>),
     /// An operator asked for a refresh: read everything again and retry what was refused.
     Refresh,
     /// An operator asked for a reload, for this reason.

@@ -14,6 +14,7 @@
 //! result does not depend on the order of events.
 
 mod attachment;
+mod certificates;
 mod commands;
 mod deploying;
 mod deployment_lane;
@@ -111,6 +112,7 @@ impl Reconciler {
             }
             Input::PolicyChanged(policy) => state.policy_changed(policy),
             Input::SettingsRefused(mistakes) => state.settings_refused(mistakes, now),
+            Input::CertificatesChanged(certificates) => state.certificates_changed(&certificates),
             Input::Refresh => state.refresh(),
             Input::ReloadOrdered(why) => state.reloads.request(ReloadCause::Operator.because(why)),
             Input::SocketOpened(service) => state.socket_opened(service),
@@ -188,6 +190,7 @@ impl Reconciler {
             }
             Input::ConfigFileWritten { result, took } => state.config_file_written(result, took, now),
             Input::FilesRead { config, map } => state.files_read(config, map),
+            Input::CertificateLoaded(result) => state.certificate_loaded(result, now),
             Input::ServerStatesRead(result) => state.server_states_read(result),
             Input::StateFileWritten { result } => state.state_file_written(result, now),
             Input::StateSaved(result) => state.state_saved(result, now),
@@ -203,6 +206,7 @@ impl Reconciler {
             state.begin_attachment(now);
             state.begin_runtime_step(now);
             state.begin_deployment(now);
+            state.load_certificate();
             state.compare_files();
             state.watch_liveness();
             state.write_files(now);

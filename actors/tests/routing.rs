@@ -11,7 +11,7 @@ use proxymgr_actors::decide::frontend::{frontends, name};
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_header};
 use proxymgr_actors::decide::loaded_config::{LineIndex, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::decide::routing::{Claim, assign, map_text, parse_map, plan_routes, routed_at};
+use proxymgr_actors::decide::routing::{Claim, FrontendKind, assign, map_text, parse_map, plan_routes, routed_at};
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{base, service_definition};
 use proxymgr_actors::model::{
@@ -48,12 +48,12 @@ fn nobody() -> Routes {
 }
 
 #[test]
-fn only_http_services_with_a_port_and_domains_share_it() {
+fn services_with_a_port_and_domains_share_it() {
     let listens = Some("0.0.0.0:8080".parse::<SocketAddr>().unwrap());
     assert_eq!(routed_at(&with_domains("web", &["a.example"])), listens);
     assert_eq!(routed_at(&define("web", r#""default": true"#)), listens);
     assert_eq!(routed_at(&define("web", r#""domains": ["a.example"], "listen_options": ["mode http"]"#)), listens);
-    assert_eq!(routed_at(&define("web", r#""domains": ["a.example"], "listen_options": ["mode tcp"]"#)), None);
+    assert_eq!(routed_at(&define("web", r#""domains": ["a.example"], "listen_options": ["mode tcp"]"#)), listens);
     assert_eq!(routed_at(&define("web", r#""domains": []"#)), None);
     assert_eq!(routed_at(&define("web", r#""domains": ["a.example"], "port": null"#)), None);
 }
@@ -154,7 +154,7 @@ fn services_with_domains_share_a_frontend() {
         assert!(frontend.contains(line), "{frontend} should have {line}");
     }
     assert_eq!(shared.len(), 1);
-    assert_eq!(name("[::1]:80".parse().unwrap()), "http:::1:80");
+    assert_eq!(name("[::1]:80".parse().unwrap(), FrontendKind::Http), "http:::1:80");
 
     let base_config = base::text(&BaseConfig {
         files: vec![],

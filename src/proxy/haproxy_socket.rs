@@ -7,8 +7,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::limits::{
@@ -21,21 +22,21 @@ use proxymgr_actors::model::{
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 
+use super::certificate_update;
 use super::liveness::until_silent;
 use super::route_map::{self, MapReader};
-use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream, unreachable_in_words};
+use super::runtime_connection::{
+    AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream, connected, unreachable_in_words,
+};
 use super::runtime_text::{AnswerText, classify, refusal, write_command};
 use super::socket_answers::{Info, Reading};
 use super::statistics::{StatisticsRow, StatisticsTable};
 use crate::settings::RuntimeAddress;
 
 pub use super::runtime_text::command_text;
-
-/// The pause before the next attempt to connect to a socket whose queue of connections is full.
-const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The Runtime API of the HAProxy that listens on one socket.
 pub struct HaproxySocket {
@@ -117,6 +118,11 @@ impl RuntimeApi for HaproxySocket {
             };
             shared.ask("show servers state\n", 1, read).await
         })
+    }
+
+    fn load_certificate(&self, path: PathBuf, pem: Arc<str>) -> PortFuture<Result<Answer, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move { certificate_update::load(&shared.address, &path, &pem).await })
     }
 
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {
@@ -474,26 +480,4 @@ enum Attempt {
     /// HAProxy received nothing, so the request may be sent on another connection.
     NothingSent,
     Failed(RuntimeError),
-}
-
-async fn connected(address: &RuntimeAddress) -> io::Result<RuntimeStream> {
-    match address {
-        RuntimeAddress::Unix(path) => connect_when_not_full(path).await.map(RuntimeStream::Unix),
-        RuntimeAddress::Tcp(server) => {
-            let stream = TcpStream::connect(server).await?;
-            // A batch is one write, and the caller waits for its answers.
-            stream.set_nodelay(true)?;
-            Ok(RuntimeStream::Tcp(stream))
-        }
-    }
-}
-
-/// Connects, and retries while the queue of connections is full, at which a unix socket, unlike TCP, fails at once.
-async fn connect_when_not_full(path: &Path) -> io::Result<UnixStream> {
-    loop {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL_QUEUE_PAUSE).await,
-            outcome => return outcome,
-        }
-    }
 }

@@ -7,6 +7,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
@@ -14,6 +16,9 @@ use proxymgr_actors::limits::RUNTIME_ANSWER_LINE_BYTES_MAX;
 use tokio::io::Interest;
 use tokio::io::Ready;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::sleep;
+
+use crate::settings::RuntimeAddress;
 
 /// Sent before the first command. Without the second line 3.x closes an idle connection after ten seconds, and the next
 /// change would need a new one.
@@ -166,6 +171,32 @@ impl RuntimeConnection {
             }
         }
         Ok(())
+    }
+}
+
+/// The pause before the next attempt to connect to a socket whose queue of connections is full.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Connects to a Runtime API.
+pub(super) async fn connected(address: &RuntimeAddress) -> io::Result<RuntimeStream> {
+    match address {
+        RuntimeAddress::Unix(path) => connect_when_not_full(path).await.map(RuntimeStream::Unix),
+        RuntimeAddress::Tcp(server) => {
+            let stream = TcpStream::connect(server).await?;
+            // A batch is one write, and the caller waits for its answers.
+            stream.set_nodelay(true)?;
+            Ok(RuntimeStream::Tcp(stream))
+        }
+    }
+}
+
+/// Connects, and retries while the queue of connections is full, at which a unix socket, unlike TCP, fails at once.
+async fn connect_when_not_full(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL_QUEUE_PAUSE).await,
+            outcome => return outcome,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use proxymgr_actors::decide::grants::{Grant, GrantedDomain, Grants, HostGrant};
-use proxymgr_actors::model::ServiceName;
+use proxymgr_actors::model::{CertificateName, ServiceName};
 
 use super::entry::Entry;
 use super::reader::Reader;
@@ -31,6 +31,8 @@ pub(super) fn read(reader: &mut Reader) -> Grants {
             ports: entry.list("ports", ports),
             binds: entry.list("binds", bind),
             unix_sockets: entry.list("unix_sockets", folder),
+            certificates: entry
+                .list("certificates", |text| CertificateName::new(text).map_err(|error| error.to_string())),
             sources: entry.texts("sources"),
             options: entry.texts("options").unwrap_or_default(),
             slots: entry.count("slots", COUNT_MAX),

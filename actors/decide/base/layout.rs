@@ -24,6 +24,8 @@ pub struct BaseLayout {
     pub is_of_files: bool,
     /// Whether HAProxy opens its sockets itself, because the daemon does not start it.
     pub own_binds: bool,
+    /// The directory of the certificates that HAProxy reads.
+    pub certificates_path: Arc<str>,
     /// The listeners that HAProxy opens itself although the daemon starts it.
     pub left_binds: Vec<LeftBind>,
     /// What prevents its use, each with file and line.
@@ -129,13 +131,15 @@ impl BaseLayout {
 
     /// Returns the definition with what the base says of the service.
     pub fn applied_to(&self, definition: &Arc<ServiceDefinition>) -> Arc<ServiceDefinition> {
-        let in_base = self.services.get(&definition.name);
-        if definition.in_base.as_ref() == in_base {
+        let mut in_base = self.services.get(&definition.name).cloned();
+        if definition.tls.is_some() {
+            let in_base = in_base.get_or_insert_default();
+            Arc::make_mut(in_base).certificates_path = Some(self.certificates_path.clone());
+        }
+        if definition.in_base == in_base {
             return definition.clone();
         }
-        let mut applied = ServiceDefinition::clone(definition);
-        applied.in_base = in_base.cloned();
-        Arc::new(applied)
+        Arc::new(ServiceDefinition { in_base, ..ServiceDefinition::clone(definition) })
     }
 }
 

@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
         let layout = BaseLayout {
             state_file,
             is_of_files: true,
+            certificates_path: config.certificates_path().to_string_lossy().into(),
             own_binds: config.management != ProxyManagement::Supervised,
             ..BaseLayout::default()
         };

@@ -32,6 +32,7 @@ pub(super) fn layout(config: &BaseConfig) -> BaseLayout {
     BaseLayout {
         defaults,
         state_file,
+        certificates_path: config.certificates_path().to_string_lossy().into(),
         own_binds: config.management != ProxyManagement::Supervised,
         ..BaseLayout::of_text(&text)
     }

@@ -213,6 +213,8 @@ pub fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefin
         listen: None,
         binds: Vec::new(),
         bind_options: Vec::new(),
+        tls: None,
+        redirects_to_https: false,
         in_base: None,
         listen_options: listen_options.iter().map(|line| words(line)).collect(),
         server_options: words(server_options),
