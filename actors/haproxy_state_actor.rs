@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
-    SpawnHandle, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture, SpawnHandle,
+    WrapFuture,
 };
 use send_wrapper::SendWrapper;
 use slog::Logger;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 
 use crate::clock::Clock;
 use crate::decide::deployment::DeployFailure;
@@ -82,6 +83,8 @@ pub struct HaproxyStateActor {
     replaced: watch::Sender<()>,
     target: Option<String>,
     timer: Option<(Instant, SpawnHandle)>,
+    /// Whether it continues in another turn of the thread, with work that did not fit into one.
+    continues: bool,
     peers: HaproxyPeers,
     clock: Clock,
     log: Logger,
@@ -107,6 +110,7 @@ impl HaproxyStateActor {
             replaced: watch::Sender::default(),
             target,
             timer: None,
+            continues: false,
             peers,
             clock,
             log,
@@ -131,8 +135,7 @@ impl HaproxyStateActor {
         let now = self.clock.now();
         let deadline = self.reconciler.deadline(now);
         if deadline == Some(now.instant) {
-            // Continues after the messages that already wait.
-            return ctx.notify(Proceed);
+            return self.continue_later(ctx);
         }
         match (self.timer.take(), deadline) {
             (Some((at, timer)), Some(deadline)) if at == deadline => self.timer = Some((at, timer)),
@@ -149,6 +152,16 @@ impl HaproxyStateActor {
                     (at, ctx.run_later(wait, due))
                 });
             }
+        }
+    }
+
+    /// Continues in another turn of the thread. A notification would continue before anything else runs.
+    fn continue_later(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.continues, true) {
+            ctx.spawn(yield_now().into_actor(self).map(|(), actor, ctx| {
+                actor.continues = false;
+                actor.proceed(ctx);
+            }));
         }
     }
 
@@ -294,19 +307,6 @@ impl Actor for HaproxyStateActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.set_timer(ctx);
-    }
-}
-
-/// HaproxyStateActor -> itself: continue work that did not fit into one turn.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Proceed;
-
-impl Handler<Proceed> for HaproxyStateActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Proceed, ctx: &mut Self::Context) {
-        self.proceed(ctx);
     }
 }
 

@@ -54,15 +54,19 @@ pub const RUNTIME_BATCH_TIME: Duration = Duration::from_millis(20);
 /// added server with all others.
 pub const RUNTIME_ADDS_MAX: usize = 2_000;
 
-/// The pause between two assignments of all domains, for each section: while thousands of definitions come one by one, the
+/// The pause between two assignments of all domains, for each service: while thousands of definitions come one by one, the
 /// assignment must not take all the time.
 pub const ROUTES_PACE: Duration = Duration::from_micros(10);
 
-/// The number of sections from which on the assignment of domains is paced.
+/// The number of services from which on the assignment of domains is paced.
 pub const ROUTES_PACED_FROM: usize = 200;
 
 /// The most servers that are planned in one turn of the actor, which bounds the delay of other messages.
 pub const PLANNED_SERVERS_AT_ONCE_MAX: usize = 2_000;
+
+/// The most sections of a replaced process whose memory is freed in one turn of the actor: it takes longer than most other
+/// work.
+pub const SECTIONS_FREED_AT_ONCE_MAX: usize = 20;
 
 /// The most services that are observed together because the health of their servers changed.
 pub const OBSERVED_SERVICES_AT_ONCE_MAX: usize = 100;
@@ -174,6 +178,9 @@ pub const RELOAD_RETRY_MAX: Duration = Duration::from_secs(40);
 
 /// The pause before a failed bind is retried.
 pub const BIND_RETRY: Duration = Duration::from_secs(1);
+
+/// The pause after a change of services before waits for ports end that no service uses any more.
+pub const PORT_WAITS_LOOK: Duration = Duration::from_millis(100);
 
 /// Pending connections the kernel keeps for a listening socket (`listen(2)`; capped by net.core.somaxconn).
 pub const LISTEN_BACKLOG: i32 = 4_096;

@@ -156,8 +156,11 @@ impl Handler<ServiceDefined> for OverridesActor {
         let name = &definition.name;
         if !self.services.contains_key(name) {
             let overrides = self.restored.remove(name).unwrap_or_default();
+            let has_overrides = !overrides.all().is_empty();
             self.services.insert(name.clone(), Service { discovered: None, overrides });
-            self.set_timer(ctx);
+            if has_overrides {
+                self.set_timer(ctx);
+            }
         }
     }
 }

@@ -25,7 +25,6 @@ use self::readiness::{NewProcess, until_it_answers};
 use self::restart_backoff::RestartBackoff;
 use crate::clock::Clock;
 use crate::decide::deployment::{DeployFailure, Deployed};
-use crate::decide::state_file::NOTHING_KNOWN;
 use crate::deployment::{DeploymentPeers, Processes, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::STOP_GRACE;
@@ -195,7 +194,6 @@ impl ProcessSupervisorActor {
 
     fn launch(&mut self, order: LaunchProxy) -> ResponseActFuture<Self, Result<ProcessInfo, LaunchError>> {
         let LaunchProxy { with_candidate, descriptors, state_file, servers } = order;
-        let state_path = state_file.as_ref().map(|(path, _)| path.clone());
         let ports = self.ports.clone();
         let not_before = self.backoff.not_before();
         let mut stopping = self.progress.stopping.subscribe();
@@ -264,18 +262,8 @@ impl ProcessSupervisorActor {
             };
         Box::pin(pause.into_actor(self).then(start).then(wait).map(|outcome, supervisor, ctx| {
             supervisor.launched(&outcome, ctx);
-            if let Some(path) = state_path {
-                supervisor.forget_states(path, ctx);
-            }
             outcome
         }))
-    }
-
-    /// Empties the state file, so that a process started later by another program does not load it.
-    fn forget_states(&self, path: PathBuf, ctx: &mut Context<Self>) {
-        let (config_file, log) = (self.ports.config_file.clone(), self.log.clone());
-        let forget = async move { write_state_file(&*config_file, path, NOTHING_KNOWN.to_owned(), &log).await };
-        ctx.spawn(forget.into_actor(self));
     }
 
     fn launched(&mut self, outcome: &Result<ProcessInfo, LaunchError>, ctx: &mut Context<Self>) {

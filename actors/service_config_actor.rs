@@ -3,6 +3,7 @@
 mod guarded;
 mod owners;
 mod quotas;
+mod reading;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,12 @@ use std::sync::Arc;
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
 
+use self::reading::Reading;
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
 use crate::decide::absences::Absences;
 use crate::decide::grants::HostGrant;
-use crate::decide::guard::{Guard, GuardLimits, GuardMemory};
+use crate::decide::guard::{Guard, GuardLimits};
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::route_owners::RouteOwners;
 use crate::decide::service_definition::ParsedDefinition;
@@ -31,7 +33,7 @@ use crate::message::{
 use crate::model::{DiscoveryPolicy, RawDefinition, ServiceDefinition, ServiceName};
 use crate::operator::OrderRefused;
 use crate::port::{DefinitionList, DefinitionSource, HostSources, OpenSource, SavedService, SavedState};
-use crate::snapshot::{ActorState, SERVICES_QUOTA, ServiceConfigState, SourceHealth};
+use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
 
 /// Starts the watcher of one service, with the saved state of an earlier run of the daemon.
 pub type StartWatcher = Box<dyn Fn(Arc<ServiceDefinition>, HostGrant, Option<SavedService>) -> WatcherHandle>;
@@ -89,10 +91,10 @@ pub struct ServiceConfigActor {
     owners: RouteOwners,
     problems: BTreeMap<String, Vec<String>>,
     guard: Guard<DefinitionList>,
+    reading: Reading,
     removals: Removals,
-    /// The last state that was sent to be saved.
-    saved_guard: GuardMemory<DefinitionList>,
-    restored: Vec<SavedService>,
+    /// What an earlier run saved, until it is restored; then the last state of the guard that was sent to be saved.
+    saved: SavedState,
     start_watcher: StartWatcher,
     peers: ServiceConfigPeers,
     clock: Clock,
@@ -110,9 +112,7 @@ struct Health {
 
 /// The removals that wait for the end of a grace period.
 struct Removals {
-    /// The newest list of the source.
-    newest: Option<DefinitionList>,
-    /// The services that it lacks.
+    /// The services that the newest list lacks.
     absences: Absences,
     /// Ends the next grace period.
     timer: Option<SpawnHandle>,
@@ -133,7 +133,7 @@ impl ServiceConfigActor {
     pub fn new(
         ports: ServiceConfigPorts,
         policy: ServicePolicy,
-        SavedState { services: restored, definitions_guard: saved_guard }: SavedState,
+        saved: SavedState,
         start_watcher: StartWatcher,
         peers: ServiceConfigPeers,
         clock: Clock,
@@ -154,9 +154,9 @@ impl ServiceConfigActor {
             owners: RouteOwners::default(),
             problems: BTreeMap::new(),
             guard: Guard::default(),
-            removals: Removals { newest: None, absences, timer: None },
-            saved_guard,
-            restored,
+            reading: Reading::default(),
+            removals: Removals { absences, timer: None },
+            saved,
             start_watcher,
             peers,
             clock,
@@ -165,7 +165,7 @@ impl ServiceConfigActor {
     }
 
     fn restore(&mut self) {
-        for saved in std::mem::take(&mut self.restored) {
+        for saved in std::mem::take(&mut self.saved.services) {
             // What the base configuration says is no part of a definition.
             let definition = Arc::new(ServiceDefinition { in_base: None, ..(*saved.definition).clone() });
             if let Err(refusal) = self.policy.options.judge_definition(&definition) {
@@ -182,28 +182,11 @@ impl ServiceConfigActor {
         self.restore_guard();
     }
 
-    /// Applies a list. Of the services that it lacks, those stay that `is_kept` names.
-    fn apply(&mut self, seen: &BTreeMap<Arc<str>, RawDefinition>, is_kept: impl Fn(&Arc<str>) -> bool) {
-        self.update_owners();
-        let is_gone = |(name, service): &(&Arc<str>, &Service)| {
-            !seen.contains_key(*name) && (service.good.is_none() || !is_kept(name))
-        };
-        let gone: Vec<_> = self.services.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
-        for name in gone {
-            self.remove(&name);
-        }
-        self.problems.retain(|name, _| self.services.contains_key(name.as_str()) || name == SERVICES_QUOTA);
-        for (name, raw) in seen {
-            if self.services.get(name).is_none_or(|known| known.raw.as_ref() != Some(raw)) {
-                self.read(name, raw.clone());
-            }
-        }
-        self.read_left_out();
-    }
-
+    /// Reads a definition and applies it, if it is valid.
     fn read(&mut self, name: &Arc<str>, raw: RawDefinition) {
         let origin = raw.origin.clone();
-        let (parsed, is_partial) = self.parse_owned(name, &raw);
+        let parsed = self.parsed(name, &raw);
+        let (parsed, is_partial) = self.without_claimed(name, parsed);
         let service =
             self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, is_partial: false, good: None });
         service.raw = Some(raw);
@@ -320,7 +303,7 @@ impl ServiceConfigActor {
             self.peers.journal.do_send(Record(JournalEntry::new(Event::SourceBack)));
         }
         if first {
-            self.peers.loaded.do_send(DefinitionsLoaded);
+            self.reading.is_first = true;
         }
     }
 
@@ -390,8 +373,8 @@ impl Handler<DefinitionsSeen> for ServiceConfigActor {
                 if missed {
                     self.change_missed();
                 }
-                self.list_seen(Arc::new(seen), ctx);
                 self.source_read();
+                self.list_seen(Arc::new(seen), ctx);
             }
         }
     }
@@ -413,7 +396,7 @@ impl Handler<PolicyChanged> for ServiceConfigActor {
     type Result = ();
 
     /// Reads every definition again, and has every source read its entries again, under the new policy.
-    fn handle(&mut self, PolicyChanged { options, services_removal_max, .. }: PolicyChanged, _: &mut Self::Context) {
+    fn handle(&mut self, PolicyChanged { options, services_removal_max, .. }: PolicyChanged, ctx: &mut Self::Context) {
         let discovery = self.policy.discovery;
         let policy = ServicePolicy { options, removal_max: services_removal_max, discovery };
         let before = std::mem::replace(&mut self.policy, policy);
@@ -423,10 +406,7 @@ impl Handler<PolicyChanged> for ServiceConfigActor {
         if before.options != *options {
             self.ports.host_sources.change_options(options);
             self.update_owners();
-            let known = self.services.iter().filter_map(|(name, service)| Some((name.clone(), service.raw.clone()?)));
-            for (name, raw) in known.collect::<Vec<_>>() {
-                self.read(&name, raw);
-            }
+            self.read_all_again(ctx);
             let watchers = self.services.values().filter_map(|service| service.good.as_ref());
             for (definition, watcher) in watchers.filter(|_| entries_change) {
                 let grant = self.policy.host_grant(definition);

@@ -4,6 +4,7 @@
 //! records are dropped and counted, so that logging never blocks an actor. Records that dependencies write through `log`,
 //! or through `tracing` with its `log` feature, go to the same stream, with the name of the dependency as component.
 
+mod json_writer;
 mod text_format;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use slog::{Drain, KV, Key, Level, Logger, Never, OwnedKVList, Record, Serializer
 use slog_async::{AsyncGuard, OverflowStrategy};
 
 use crate::settings::{LogFormat, LogSettings};
+use json_writer::JsonWriter;
 use text_format::TextFormat;
 
 /// Length of the queue of records; when it is full, records are dropped, and the log reports how many.
@@ -55,7 +57,7 @@ impl Logging {
         let (queue, guard) = match settings.format {
             LogFormat::Text => queued(TextFormat::new(writer, colour)),
             LogFormat::Json => {
-                let writer = BufWriter::with_capacity(JSON_RECORD_BYTES, writer);
+                let writer = JsonWriter::new(BufWriter::with_capacity(JSON_RECORD_BYTES, writer));
                 let json = slog_json::Json::new(writer).set_newlines(true).set_flush(true).add_default_keys();
                 queued(json.add_key_value(slog::OwnedKV(ForeignComponent)).build().ignore_res())
             }

@@ -19,6 +19,13 @@ pub struct AppliedService {
     pub servers: BTreeMap<ServerName, AppliedServer>,
 }
 
+impl AppliedService {
+    /// Takes it out; a state without servers remains.
+    pub fn take(&mut self) -> Self {
+        Self { header: self.header.clone(), servers: std::mem::take(&mut self.servers) }
+    }
+}
+
 /// The applied state of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppliedServer {

@@ -29,7 +29,7 @@ pub struct ConfigContext {
 }
 
 /// The inputs of a section.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct SectionSpec {
     /// The definition.
     pub definition: Arc<ServiceDefinition>,
@@ -39,9 +39,9 @@ pub struct SectionSpec {
     pub ids: ServerIds,
 }
 
-impl SectionSpec {
+impl PartialEq for SectionSpec {
     /// Returns whether both render to the same section. Shared values are compared by pointer first.
-    pub fn is(&self, other: &Self) -> bool {
+    fn eq(&self, other: &Self) -> bool {
         let same_definition = Arc::ptr_eq(&self.definition, &other.definition) || self.definition == other.definition;
         let same_hosts = Arc::ptr_eq(&self.hosts, &other.hosts) || self.hosts == other.hosts;
         same_definition && same_hosts && self.ids == other.ids
@@ -246,8 +246,8 @@ mod tests {
     #[test]
     fn equal_inputs_render_to_the_same_section() {
         let web = spec("web", &[1]);
-        assert!(web.is(&web.clone()) && web.is(&spec("web", &[1])));
-        assert!(!web.is(&spec("web", &[2])) && !web.is(&spec("api", &[1])));
+        assert!(web == web.clone() && web == spec("web", &[1]));
+        assert!(web != spec("web", &[2]) && web != spec("api", &[1]));
     }
 
     #[test]

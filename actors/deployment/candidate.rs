@@ -298,7 +298,7 @@ impl Candidate {
 fn bound(service: &ServiceSection, descriptors: Descriptors) -> BoundSection {
     let running = service.last_good.as_ref();
     let same = running
-        .filter(|running| running.descriptors.as_ref() == Some(&descriptors) && running.spec.is(&service.desired));
+        .filter(|running| running.descriptors.as_ref() == Some(&descriptors) && running.spec == service.desired);
     same.cloned().unwrap_or_else(|| BoundSection::new(service.desired.clone(), Some(descriptors)))
 }
 

@@ -1,10 +1,8 @@
 //! Handover of server health across a reload or a crash: it is read from the previous process, or from its state file,
 //! and the valid part is passed to the next process.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 use slog::info;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::DeploymentPeers;
@@ -36,21 +34,8 @@ pub async fn state_file_text(source: Option<HealthSource>, candidate: &Candidate
     for (number, line) in text.lines().enumerate() {
         carried.read(line);
         if number % STATE_FILE_LINES_AT_ONCE_MAX == STATE_FILE_LINES_AT_ONCE_MAX - 1 {
-            let_others_go_on().await;
+            yield_now().await;
         }
     }
     carried.finish()
-}
-
-/// Yields to other work on the actors' thread.
-async fn let_others_go_on() {
-    let mut has_waited = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut has_waited, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -29,6 +29,7 @@ use std::convert::Infallible;
 use std::future::pending;
 
 use slog::{Logger, info, warn};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use self::candidate::{Candidate, ConfigPart};
@@ -126,7 +127,10 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
         let place = context.base.place_of(address).unwrap_or("haproxy.base_config");
         return Err(DeployFailure { suspects_base: true, ..DeployFailure::from(format!("{place}: {error}")) });
     }
-    let (candidate, mut warnings) = isolate(Candidate::new(context, services, held), &*peers.config_file).await?;
+    let candidate = Candidate::new(context, services, held);
+    // With thousands of services each step takes long: runtime changes go on in between.
+    yield_now().await;
+    let (candidate, mut warnings) = isolate(candidate, &*peers.config_file).await?;
     if let Some(path) = state_file.as_ref().map(|path| path.to_string_lossy()) {
         // The state file is written later, for the new process: the check may not find it.
         warnings.base.retain(|warning| !warning.contains(&*path));
@@ -139,6 +143,7 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
         Some(path) => Some((path, health_handover::state_file_text(health_source, &candidate, peers).await)),
         None => None,
     };
+    yield_now().await;
     let servers = candidate.sections.iter().map(|(name, section)| (name.clone(), section.section.spec.hosts.clone()));
     let start = LaunchProxy {
         with_candidate: true,
@@ -174,6 +179,7 @@ async fn restore_routes(context: &mut ConfigContext, config_file: &dyn ConfigFil
 async fn isolate(candidate: Candidate, config_file: &dyn ConfigFile) -> Result<(Candidate, Warnings), DeployFailure> {
     let mut isolation = Isolation::new(candidate);
     loop {
+        yield_now().await;
         let verdict = match isolation.next_step() {
             Step::CheckWhole(ConfigPart { text, descriptors, .. }) => config_file.check(text, descriptors).await,
             Step::TryPart(ConfigPart { text, descriptors, .. }) => config_file.try_part(text, descriptors).await,

@@ -20,6 +20,10 @@ pub const SOURCE_KIND_BYTES_MAX: usize = 64;
 /// The most definitions that are read. A longer list counts as an error of its source.
 pub const DEFINITIONS_MAX: usize = 20_000;
 
+/// The most definitions that are parsed, removed or applied in one turn: a change of hosts in another service waits no
+/// longer than that.
+pub const DEFINITIONS_AT_ONCE_MAX: usize = 50;
+
 /// The longest definition of a service, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 64 * 1024;
 

@@ -51,7 +51,7 @@ impl State {
                 // The updated definition may use another port.
                 known.retry_port();
                 known.update_by(strategy);
-                self.end_vain_waits();
+                self.end_vain_waits_later(now);
             }
             None => self.add_service(definition),
         }
@@ -65,7 +65,7 @@ impl State {
         if !self.remove_service(&name) {
             return;
         }
-        self.end_vain_waits();
+        self.end_vain_waits_later(now);
         self.work.routes = true;
         self.save_later(now);
         self.work.changed(name);

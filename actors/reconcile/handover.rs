@@ -38,6 +38,7 @@ impl State {
         }
         self.end_vain_waits();
         self.work.routes = true;
+        self.pace_routes(now);
         // Only now is it known which definitions HAProxy accepts.
         self.save_later(now);
     }
@@ -50,12 +51,14 @@ impl State {
         let mut before = self.process.take_running();
         let mut replacement: BTreeMap<ServiceName, Section> = BTreeMap::new();
         for (name, bound) in sections {
-            let known = before.as_mut().and_then(|before| before.sections.remove(&name));
+            let mut known = before.as_mut().and_then(|before| before.sections.remove(&name));
             // A blocked section kept its earlier definition, so the reload did not apply the refused change.
             let refused = deployment.refused.remove(&name).filter(|_| !blockers.contains_key(&name));
-            let section = self.replace_section(&name, bound, style, known, refused.unwrap_or_default(), now);
+            let section = self.replace_section(&name, bound, style, known.as_mut(), refused.unwrap_or_default(), now);
+            self.retired.extend(known);
             replacement.insert(name, section);
         }
+        self.retired.extend(before.into_iter().flat_map(|before| before.sections.into_values()));
         self.carry_over_drains(&mut replacement);
         self.note_disabled_in_successor(&mut replacement, &deployment.successor);
         let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
@@ -122,7 +125,7 @@ impl State {
         name: &ServiceName,
         bound: BoundSection,
         style: SectionStyle,
-        known: Option<Section>,
+        known: Option<&mut Section>,
         refused: BTreeMap<ServerName, Refusal>,
         now: Moment,
     ) -> Section {
@@ -191,7 +194,10 @@ impl State {
     fn note_deployed_changes(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, newest: Option<ChangeId>) {
         let Some(running) = self.process.running() else { return };
         for (name, service) in &mut self.desired.services {
-            let applies = running.sections.get(name).is_some_and(|section| section.definition == service.definition);
+            let is_current = |section: &Section| {
+                Arc::ptr_eq(&section.definition, &service.definition) || section.definition == service.definition
+            };
+            let applies = running.sections.get(name).is_some_and(is_current);
             if applies && !blockers.contains_key(name) {
                 service.blocked = None;
             }

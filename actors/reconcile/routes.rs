@@ -19,10 +19,7 @@ impl State {
         if now.instant < self.timers.routes_at || !std::mem::take(&mut self.work.routes) {
             return false;
         }
-        let sections = self.running().map_or(0, |running| running.sections.len());
-        if sections > ROUTES_PACED_FROM {
-            self.timers.routes_at = now.instant + ROUTES_PACE * u32::try_from(sections).unwrap_or(u32::MAX);
-        }
+        self.pace_routes(now);
         let Some(routing) = self.next_routing() else { return false };
         self.report_complaints(&routing);
         let Some(running) = self.process.running_mut() else { return false };
@@ -51,6 +48,15 @@ impl State {
         let effect = Effect::ChangeRoutes { map: self.settings.policy.base_config.map_path.clone(), commands };
         self.begin_change(Exchange::Routes(steps), effect, now);
         true
+    }
+
+    /// Lets other work go before the next assignment, where it takes long.
+    pub(super) fn pace_routes(&mut self, now: Moment) {
+        let sections = self.running().map_or(0, |running| running.sections.len());
+        let services = sections.max(self.desired.services.len());
+        if services > ROUTES_PACED_FROM {
+            self.timers.routes_at = now.instant + ROUTES_PACE * u32::try_from(services).unwrap_or(u32::MAX);
+        }
     }
 
     /// Returns the changes that the map needs now.

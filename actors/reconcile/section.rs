@@ -149,20 +149,26 @@ impl Section {
         SectionSpec { definition: self.definition.clone(), hosts: hosts.clone(), ids: ids.clone() }
     }
 
-    /// Creates a section of a process that was just started. The known state of its servers is copied from `before`,
-    /// the section in the previous process.
-    pub fn started(mut bound: BoundSection, style: SectionStyle, before: Option<Self>, now: Instant) -> Self {
+    /// Creates a section of a process that was just started. The known state of its servers is taken from `before`, the
+    /// section in the previous process.
+    pub fn started(mut bound: BoundSection, style: SectionStyle, before: Option<&mut Self>, now: Instant) -> Self {
         let text = bound.render(style);
         let BoundSection { spec: SectionSpec { definition, hosts, ids }, descriptors, .. } = bound;
+        let has_same_hosts = |before: &Self| Arc::ptr_eq(&before.file.hosts, &hosts);
         let is_same = |before: &Self| {
             !before.file.is_behind
-                && Arc::ptr_eq(&before.file.hosts, &hosts)
-                && before.file.ids == ids
-                && (Arc::ptr_eq(&before.definition, &definition) || before.definition == definition)
-                && *before.loaded.header == *haproxy_config::section_header(&definition, style)
+                && has_same_hosts(before)
+                && (Arc::ptr_eq(&before.file.text, &text)
+                    || before.file.ids == ids
+                        && (Arc::ptr_eq(&before.definition, &definition) || before.definition == definition)
+                        && *before.loaded.header == *haproxy_config::section_header(&definition, style))
         };
-        let mut loaded = match before.filter(is_same) {
-            Some(before) => before.loaded,
+        let has_names = match &before {
+            Some(before) if has_same_hosts(before) => before.file.has_names,
+            _ => have_names(&hosts),
+        };
+        let mut loaded = match before.filter(|before| is_same(before)) {
+            Some(before) => before.loaded.take(),
             None => loaded_by_file(&definition, &hosts, &ids, style),
         };
         if loaded.servers.len() != hosts.len() {
@@ -176,7 +182,7 @@ impl Section {
             definition,
             descriptors: descriptors.unwrap_or_default(),
             loaded,
-            file: SectionFile { has_names: have_names(&hosts), text, hosts, ids, is_behind: false },
+            file: SectionFile { has_names, text, hosts, ids, is_behind: false },
             observed: Arc::default(),
             states: OnceCell::new(),
             unverified: BTreeSet::new(),

@@ -15,13 +15,14 @@ use super::pace::BatchPace;
 use super::process_state::ProcessState;
 use super::reload_queue::ReloadQueue;
 use super::runtime_link::RuntimeLink;
+use super::section::Section;
 use super::settings::Settings;
 use super::work_queue::WorkQueue;
 use crate::decide::base::BaseLayout;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::Step;
 use crate::decide::routing::RouteStep;
-use crate::limits::PARKED_SERVER_SWEEP;
+use crate::limits::{PARKED_SERVER_SWEEP, PORT_WAITS_LOOK};
 use crate::message::WantedSockets;
 use crate::model::{Moment, Observation, ProxyVersion, ServiceDefinition, ServiceName};
 use crate::snapshot::{ProxyCounts, RefusedSettings};
@@ -58,6 +59,8 @@ pub struct State {
     pub unresolved: BTreeSet<Arc<str>>,
     /// State that is only reported.
     pub tally: Tally,
+    /// The sections of replaced processes, whose memory is freed bit by bit.
+    pub retired: Vec<Section>,
     /// The effects to execute.
     pub outbox: Outbox,
 }
@@ -140,6 +143,8 @@ pub struct Timers {
     pub sweep_at: Instant,
     /// The next assignment of domains, if one is due.
     pub routes_at: Instant,
+    /// The end of waits for ports that no service uses any more.
+    pub waits_at: Option<Instant>,
     /// Whether there is more to plan than one turn takes.
     pub more_to_plan: bool,
 }
@@ -188,9 +193,11 @@ impl State {
                 health_at: None,
                 sweep_at: now + PARKED_SERVER_SWEEP,
                 routes_at: now,
+                waits_at: None,
                 more_to_plan: false,
             },
             tally: Tally::default(),
+            retired: Vec::new(),
             outbox: Outbox::default(),
         }
     }
@@ -304,6 +311,12 @@ impl State {
         if std::mem::take(&mut self.tally.sockets_to_spare) {
             self.release_sockets();
         }
+    }
+
+    /// Schedules the end of waits for ports that no service uses any more. Each looks at all services, so that many changes
+    /// share one.
+    pub fn end_vain_waits_later(&mut self, now: Moment) {
+        self.timers.waits_at.get_or_insert(now.instant + PORT_WAITS_LOOK);
     }
 
     /// Ends waits for ports that no service uses any more. Does nothing during a deployment, which may still request

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::state::State;
-use crate::limits::{FIRST_LISTS_WAIT, HEALTH_POLL_MIN, HEALTH_POLL_SERVERS_PER_SECOND, PARKED_SERVER_SWEEP};
+use crate::limits::{
+    FIRST_LISTS_WAIT, HEALTH_POLL_MIN, HEALTH_POLL_SERVERS_PER_SECOND, PARKED_SERVER_SWEEP, SECTIONS_FREED_AT_ONCE_MAX,
+};
 use crate::model::{Moment, ServiceName};
 
 impl State {
@@ -22,6 +24,10 @@ impl State {
             self.timers.life_at = None;
             self.advance_server_lives(now);
         }
+        if self.timers.waits_at.take_if(|at| *at <= now.instant).is_some() {
+            self.end_vain_waits();
+        }
+        self.retired.truncate(self.retired.len().saturating_sub(SECTIONS_FREED_AT_ONCE_MAX));
         self.poll_health(now);
     }
 
@@ -77,7 +83,7 @@ impl State {
 
     /// Returns when the first timer is due.
     pub(super) fn next_event(&self, now: Instant) -> Option<Instant> {
-        if self.timers.more_to_plan && !self.changes_wait() {
+        if self.timers.more_to_plan && !self.changes_wait() || !self.retired.is_empty() {
             return Some(now);
         }
         let is_lane_free = self.lane.changing.is_none() || self.lane.reading.is_none();
@@ -90,6 +96,7 @@ impl State {
             Some(self.timers.observe_at),
             Some(self.timers.sweep_at),
             self.timers.life_at,
+            self.timers.waits_at,
             self.timers.health_at.filter(|_| is_health_polled),
             start_at,
             Some(self.timers.routes_at).filter(|_| serves && self.work.routes && !self.changes_wait()),

@@ -26,13 +26,13 @@ impl ServiceConfigActor {
     pub(super) fn restore_guard(&mut self) {
         let (limits, now) = (self.policy.guard_limits(), self.clock.now());
         let in_service = Some(self.in_service().count()).filter(|count| *count > 0);
-        let memory = std::mem::take(&mut self.saved_guard);
+        let memory = std::mem::take(&mut self.saved.definitions_guard);
         let is_told = memory != GuardMemory::default();
         let change =
             |list: &DefinitionList| self.blocked_change(list, "an operator rejected it earlier".to_owned(), now);
         self.guard = Guard::restored(memory, in_service, &limits, now, change);
         if is_told {
-            self.saved_guard = self.guard.memory(&limits, now, Clone::clone);
+            self.saved.definitions_guard = self.guard.memory(&limits, now, Clone::clone);
             self.report_guard();
         }
     }
@@ -40,7 +40,7 @@ impl ServiceConfigActor {
     /// Applies the newest list. Services that it lacks stay until their grace period is over, and longer if so many are
     /// missing that the source may have lost its data.
     pub(super) fn consider(&mut self) {
-        let Some(newest) = self.removals.newest.clone() else { return };
+        let Some(newest) = self.reading.list.clone() else { return };
         let (limits, now) = (self.policy.guard_limits(), self.clock.now());
         let taken_over = self.taken_over(&newest);
         // A restarted daemon must not take a rejected list for one that passes during the grace period.
@@ -60,8 +60,7 @@ impl ServiceConfigActor {
         match checked {
             Ok(()) => {
                 self.apply(&newest, |name| !gone.contains(name));
-                let in_service = self.in_service().count();
-                match self.guard.passed(Capacity::serving(in_service), &limits, now) {
+                match self.guard.passed(self.remaining(), &limits, now) {
                     Some(Ended::Pending) => {
                         info!(
                             self.log,
@@ -85,7 +84,12 @@ impl ServiceConfigActor {
         self.save_guard();
     }
 
-    /// Updates the guard after a service became valid without a new list.
+    /// Returns how many services are in service once those are removed that the list lacks.
+    fn remaining(&self) -> Capacity {
+        Capacity::serving(self.in_service().filter(|name| !self.reading.removes(name)).count())
+    }
+
+    /// Updates the guard after services became valid.
     pub(super) fn recount(&mut self) {
         let in_service = self.in_service().count();
         self.guard.recount(in_service, &self.policy.guard_limits(), self.clock.now());
@@ -105,19 +109,19 @@ impl ServiceConfigActor {
     }
 
     /// Sends the state of the guard to be saved, where it has changed.
-    fn save_guard(&mut self) {
+    pub(super) fn save_guard(&mut self) {
         let memory = self.guard.memory(&self.policy.guard_limits(), self.clock.now(), Clone::clone);
-        if memory != self.saved_guard {
-            self.saved_guard = memory;
+        if memory != self.saved.definitions_guard {
+            self.saved.definitions_guard = memory;
             self.report_guard();
         }
     }
 
     fn report_guard(&self) {
-        self.peers.guard.do_send(DefinitionsGuardChanged { memory: self.saved_guard.clone() });
+        self.peers.guard.do_send(DefinitionsGuardChanged { memory: self.saved.definitions_guard.clone() });
     }
 
-    fn accept(&mut self) -> Result<String, OrderRefused> {
+    fn accept(&mut self, ctx: &mut Context<Self>) -> Result<String, OrderRefused> {
         let Ok((list, change)) = self.guard.accept() else {
             return Err(OrderRefused::NothingBlocked("the service definitions".to_owned()));
         };
@@ -127,8 +131,8 @@ impl ServiceConfigActor {
         // An operator's decision needs no grace period.
         self.apply(&list, |_| false);
         self.removals.absences.clear();
-        let in_service = self.in_service().count();
-        self.guard.passed(Capacity::serving(in_service), &self.policy.guard_limits(), self.clock.now());
+        self.guard.passed(self.remaining(), &self.policy.guard_limits(), self.clock.now());
+        self.read_on(ctx);
         Ok(done)
     }
 
@@ -166,10 +170,10 @@ impl ServiceConfigActor {
 impl Handler<DecideBlocked> for ServiceConfigActor {
     type Result = ResponseActFuture<Self, Result<String, OrderRefused>>;
 
-    fn handle(&mut self, order: DecideBlocked, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, order: DecideBlocked, ctx: &mut Context<Self>) -> Self::Result {
         let Some(service) = order.service.clone() else {
             let answer = match order.decision {
-                GuardDecision::Accept => self.accept(),
+                GuardDecision::Accept => self.accept(ctx),
                 GuardDecision::Reject => self.reject(),
             };
             self.save_guard();

@@ -1,10 +1,11 @@
 //! Domains and paths stay with the services that had them first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ServiceConfigActor;
+use super::reading::Parsed;
 use crate::decide::routing::{keys, routed_at};
-use crate::decide::service_definition::ParsedDefinition;
 use crate::model::{RawDefinition, RouteKey, ServiceDefinition, ServiceName};
 
 impl ServiceConfigActor {
@@ -14,14 +15,10 @@ impl ServiceConfigActor {
         self.owners.update(good.map(|(definition, _)| &**definition));
     }
 
-    /// Parses a definition without the domains with which it would take requests from running services. Returns whether
+    /// Leaves out the domains of a definition with which it would take requests from running services. Returns whether
     /// there are some. A definition of which no domain remains is refused: it must not get the whole port instead.
-    pub(super) fn parse_owned(
-        &self,
-        name: &Arc<str>,
-        raw: &RawDefinition,
-    ) -> (Result<ParsedDefinition, Vec<String>>, bool) {
-        let mut parsed = match self.parse(name, raw) {
+    pub(super) fn without_claimed(&self, name: &Arc<str>, parsed: Parsed) -> (Parsed, bool) {
+        let mut parsed = match parsed {
             Ok(parsed) => parsed,
             mistakes => return (mistakes, false),
         };
@@ -42,14 +39,10 @@ impl ServiceConfigActor {
         (Ok(parsed), true)
     }
 
-    /// Reads the definitions again of which a part was left out: its owner may have given it up.
-    pub(super) fn read_left_out(&mut self) {
+    /// Returns the definitions of which a part was left out: its owner may have given it up.
+    pub(super) fn left_out(&self) -> BTreeMap<Arc<str>, RawDefinition> {
         let waiting = self.services.iter().filter(|(_, service)| service.is_partial);
-        let waiting: Vec<_> =
-            waiting.filter_map(|(name, service)| Some((name.clone(), service.raw.clone()?))).collect();
-        for (name, raw) in waiting {
-            self.read(&name, raw);
-        }
+        waiting.filter_map(|(name, service)| Some((name.clone(), service.raw.clone()?))).collect()
     }
 
     /// Returns the definition of a service that runs.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use slog::warn;
 
 use super::ServiceConfigActor;
+use super::reading::Parsed;
 use crate::decide::annotation;
-use crate::decide::service_definition::ParsedDefinition;
+use crate::decide::option_policy::OptionPolicy;
 use crate::limits::{DEFINITION_BYTES_MAX, LEFT_OUT_NAMES_MAX};
 use crate::model::{RawDefinition, ServiceDefinition, SlotRules};
 use crate::port::DefinitionList;
@@ -46,16 +47,12 @@ impl ServiceConfigActor {
         used
     }
 
-    /// Parses a definition, and checks it against the quotas.
+    /// Returns the parsed definition, checked against the quotas.
     ///
     /// # Errors
     /// All mistakes.
-    pub(super) fn parse(&self, name: &Arc<str>, raw: &RawDefinition) -> Result<ParsedDefinition, Vec<String>> {
-        if raw.text.len() > DEFINITION_BYTES_MAX {
-            let bytes = raw.text.len();
-            return Err(vec![format!("it is {bytes} bytes long; at most {DEFINITION_BYTES_MAX} are allowed")]);
-        }
-        let parsed = annotation::parse(name, raw, &self.policy.options)?;
+    pub(super) fn parsed(&mut self, name: &Arc<str>, raw: &RawDefinition) -> Parsed {
+        let parsed = self.reading.take_parsed(name, raw).unwrap_or_else(|| parse(name, raw, &self.policy.options))?;
         let own = slots_of(&parsed.definition);
         if own == 0 {
             return Ok(parsed);
@@ -70,6 +67,15 @@ impl ServiceConfigActor {
         }
         Ok(parsed)
     }
+}
+
+/// Parses a definition, unless it is too long.
+pub(super) fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Parsed {
+    if raw.text.len() > DEFINITION_BYTES_MAX {
+        let bytes = raw.text.len();
+        return Err(vec![format!("it is {bytes} bytes long; at most {DEFINITION_BYTES_MAX} are allowed")]);
+    }
+    annotation::parse(name, raw, policy)
 }
 
 fn slots_of(definition: &ServiceDefinition) -> usize {

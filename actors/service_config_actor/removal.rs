@@ -7,7 +7,7 @@ use actix::{AsyncContext, Context};
 use slog::info;
 
 use super::ServiceConfigActor;
-use crate::decide::{annotation, rivals, routing};
+use crate::decide::{rivals, routing};
 use crate::model::{ListenAddress, ServiceDefinition};
 use crate::port::DefinitionList;
 
@@ -23,13 +23,11 @@ impl ServiceConfigActor {
             info!(self.log, "the definition is gone, its service is removed unless it returns";
                 "service" => %name, "grace" => ?self.removals.absences.grace());
         }
-        self.removals.newest = Some(list);
-        self.consider();
-        self.schedule_removal(ctx);
+        self.read_list(list, ctx);
     }
 
     /// Schedules the end of the next grace period.
-    fn schedule_removal(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn schedule_removal(&mut self, ctx: &mut Context<Self>) {
         if let Some(timer) = self.removals.timer.take() {
             ctx.cancel_future(timer);
         }
@@ -41,8 +39,7 @@ impl ServiceConfigActor {
         self.removals.timer = None;
         // The next list of a source that fails now decides.
         if self.health.definitions.error.is_none() {
-            self.consider();
-            self.schedule_removal(ctx);
+            self.judge_again(ctx);
         }
     }
 
@@ -58,12 +55,8 @@ impl ServiceConfigActor {
         if listens.is_empty() {
             return BTreeSet::new();
         }
-        let is_new = |name: &Arc<str>, raw| self.services.get(name).is_none_or(|known| known.raw.as_ref() != Some(raw));
-        let changed = newest.iter().filter(|(name, raw)| is_new(name, raw));
-        let addresses = changed.flat_map(|(name, raw)| {
-            let parsed = annotation::parse(name, raw, &self.policy.options).ok();
-            parsed.map(|parsed| own_addresses(&parsed.definition)).unwrap_or_default()
-        });
+        let of_list = self.reading.parsed().filter(|(name, _)| newest.contains_key(*name));
+        let addresses = of_list.flat_map(|(_, definition)| own_addresses(definition));
         addresses.filter_map(|address| listens.get(&address).map(|name| (*name).clone())).collect()
     }
 }

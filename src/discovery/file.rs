@@ -41,11 +41,17 @@ pub(super) fn open(
     };
     let directory = directory_of(&path);
     let options = options.clone();
-    Ok(FileWatch::start(directory, FileFilter::One(name.clone(), roots.clone()), watches, move |snapshot, seen_at| {
-        let text = snapshot.and_then(|files| files.get(&name).cloned().unwrap_or_else(|| Err(absent(&path))));
-        let result = text.map(|text| read_hosts(&path, &text, &options));
-        watcher.do_send(HostsSeen::watched(result, seen_at));
-    }))
+    Ok(FileWatch::start(
+        directory,
+        FileFilter::One(name.clone(), roots.clone()),
+        |_, text| text,
+        watches,
+        move |snapshot, seen_at| {
+            let text = snapshot.and_then(|files| files.get(&name).cloned().unwrap_or_else(|| Err(absent(&path))));
+            let result = text.map(|text| read_hosts(&path, &text, &options));
+            watcher.do_send(HostsSeen::watched(result, seen_at));
+        },
+    ))
 }
 
 fn directory_of(path: &Path) -> PathBuf {
@@ -109,13 +115,13 @@ impl FileDefinitions {
 
 impl DefinitionSource for FileDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
-        let directory = self.directory.clone();
-        let report = move |snapshot: Result<&BTreeMap<OsString, FileText>, String>, _| {
-            let result = snapshot.map(|files| read_definitions(&directory, files));
+        let report = move |snapshot: Result<&BTreeMap<OsString, NamedDefinition>, String>, _| {
+            let result = snapshot.map(definitions_of);
             let hint = |error| format!("{error}; it must contain the service definitions, one per file");
             reader.do_send(DefinitionsSeen::plain(result.map_err(hint)));
         };
-        Box::new(FileWatch::start(self.directory.clone(), FileFilter::Each(is_definition), &self.watches, report))
+        let (directory, filter) = (self.directory.clone(), FileFilter::Each(is_definition));
+        Box::new(FileWatch::start(directory, filter, read_definition, &self.watches, report))
     }
 }
 
@@ -126,14 +132,14 @@ fn is_definition(name: &OsStr) -> bool {
     !hidden && path.extension().is_some_and(|extension| ["json", "yml", "yaml"].iter().any(|known| extension == *known))
 }
 
-fn read_definitions(directory: &Path, files: &BTreeMap<OsString, FileText>) -> BTreeMap<Arc<str>, RawDefinition> {
+/// The definition in a file, and the name of its service: that of the file, unless the definition contains one (services of
+/// proxym do).
+type NamedDefinition = (Arc<str>, RawDefinition);
+
+fn definitions_of(files: &BTreeMap<OsString, NamedDefinition>) -> BTreeMap<Arc<str>, RawDefinition> {
     let mut definitions: BTreeMap<Arc<str>, RawDefinition> = BTreeMap::new();
-    for (name, text) in files {
-        let path = directory.join(name);
-        let (own_name, definition) = read_definition(&path, text);
-        let stem: Arc<str> =
-            own_name.unwrap_or_else(|| path.file_stem().unwrap_or(name).to_string_lossy().into_owned()).into();
-        match definitions.entry(stem) {
+    for (name, definition) in files.values().cloned() {
+        match definitions.entry(name) {
             Entry::Vacant(free) => drop(free.insert(definition)),
             Entry::Occupied(mut first) => first.get_mut().rivals.push(definition),
         }
@@ -141,19 +147,23 @@ fn read_definitions(directory: &Path, files: &BTreeMap<OsString, FileText>) -> B
     definitions
 }
 
-/// The definition, with the name that it contains, if any (services of proxym do).
-fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefinition) {
-    let text = match text {
-        Ok(text) => text,
-        Err(error) => return (None, unusable(path, error)),
+fn read_definition(path: &Path, text: FileText) -> NamedDefinition {
+    let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into();
+    let (name, definition) = match text {
+        Ok(text) => parse_definition(path, text),
+        Err(error) => (None, unusable(path, &error)),
     };
+    (name.map_or_else(stem, Arc::from), definition)
+}
+
+fn parse_definition(path: &Path, text: Arc<str>) -> (Option<String>, RawDefinition) {
     let origin = path.display().to_string();
     let is_json = path.extension() == Some(OsStr::new("json"));
-    match if is_json { json_from(text) } else { yaml_from(text) } {
+    match if is_json { json_from(&text) } else { yaml_from(&text) } {
         Ok(value) => match proxym_service::read(&value) {
             Some(Ok(service)) => (Some(service.name), RawDefinition::new(service.keys.to_string(), origin)),
             Some(Err(error)) => (None, unusable(path, &error)),
-            None if is_json => (None, RawDefinition::new(text.clone(), origin)),
+            None if is_json => (None, RawDefinition::new(text, origin)),
             None => (None, RawDefinition::new(value.to_string(), origin)),
         },
         Err(error) => (None, unusable(path, &error)),

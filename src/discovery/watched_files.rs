@@ -1,4 +1,4 @@
-//! The texts of some files of one directory, kept in sync with the disk.
+//! The contents of some files of one directory, kept in sync with the disk.
 //!
 //! A file is read when it is complete: closed after writing, renamed into place, or reached through a replaced link.
 //! Without events, it is read when two consecutive scans found it unchanged. A single file that disappears is kept for a
@@ -30,6 +30,9 @@ use super::file_roots::FileRoots;
 /// A file's text, or why it cannot be read.
 pub(super) type FileText = Result<Arc<str>, String>;
 
+/// Makes something of a file's path and text; executed on a thread that may block.
+pub(super) type ReadFile<T> = fn(&Path, FileText) -> T;
+
 /// The relevant files of a directory.
 #[derive(Clone)]
 pub(super) enum FileFilter {
@@ -46,23 +49,25 @@ pub(super) struct FileWatch {
 }
 
 impl FileWatch {
-    /// Starts to watch; reports snapshots: the texts by name, or why the directory cannot be read.
-    pub(super) fn start(
+    /// Starts to watch; reports snapshots: what was `read` from each file, by name, or why the directory cannot be read.
+    pub(super) fn start<T: Clone + PartialEq + Send + 'static>(
         directory: PathBuf,
         filter: FileFilter,
+        read: ReadFile<T>,
         watches: &DirectoryWatches,
-        report: impl FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant) + 'static,
+        report: impl FnMut(Result<&BTreeMap<OsString, T>, String>, Instant) + 'static,
     ) -> Self {
         let refresh = Rc::new(Notify::new());
         let files = WatchedFiles {
             directory,
             filter,
+            read,
             watches: watches.clone(),
             events: Rc::default(),
             watched: Vec::new(),
             refresh: refresh.clone(),
-            texts: BTreeMap::new(),
-            fingerprints: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            fingerprints: Arc::default(),
             unsettled: BTreeMap::new(),
             gone: BTreeMap::new(),
             reported: None,
@@ -106,16 +111,17 @@ enum ScanReason {
     Routine,
 }
 
-struct WatchedFiles<R> {
+struct WatchedFiles<T, R> {
     directory: PathBuf,
     filter: FileFilter,
+    read: ReadFile<T>,
     watches: DirectoryWatches,
     events: Rc<FileEvents>,
     watched: Vec<WatchedDirectory>,
     refresh: Rc<Notify>,
-    texts: BTreeMap<OsString, FileText>,
+    contents: BTreeMap<OsString, T>,
     /// Of the files when they were read.
-    fingerprints: BTreeMap<OsString, Fingerprint>,
+    fingerprints: Arc<BTreeMap<OsString, Fingerprint>>,
     /// Of files that had changed in the last routine scan.
     unsettled: BTreeMap<OsString, Fingerprint>,
     /// Since when files are gone.
@@ -124,7 +130,11 @@ struct WatchedFiles<R> {
     report: R,
 }
 
-impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFiles<R> {
+impl<T, R> WatchedFiles<T, R>
+where
+    T: Clone + PartialEq + Send + 'static,
+    R: FnMut(Result<&BTreeMap<OsString, T>, String>, Instant),
+{
     async fn run(mut self) {
         let mut reason = ScanReason::Everything;
         let mut seen_at = Instant::now();
@@ -205,6 +215,7 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
         let scan = Scan {
             directory: self.directory.clone(),
             filter: self.filter.clone(),
+            read: self.read,
             fingerprints: self.fingerprints.clone(),
             unsettled: self.unsettled.clone(),
             everything,
@@ -227,11 +238,11 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
         }
         self.settle_gone(&found.files);
         for (name, file) in found.files {
-            match file.text {
-                Some(text) => {
-                    self.fingerprints.insert(name.clone(), file.fingerprint);
-                    if self.texts.get(&name) != Some(&text) {
-                        self.texts.insert(name, text);
+            match file.content {
+                Some(content) => {
+                    Arc::make_mut(&mut self.fingerprints).insert(name.clone(), file.fingerprint);
+                    if self.contents.get(&name) != Some(&content) {
+                        self.contents.insert(name, content);
                         self.reported = None;
                     }
                 }
@@ -244,7 +255,7 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
         Ok(found.directories)
     }
 
-    fn settle_gone(&mut self, present: &BTreeMap<OsString, FoundFile>) {
+    fn settle_gone(&mut self, present: &BTreeMap<OsString, FoundFile<T>>) {
         let grace = self.absence_grace();
         self.gone.retain(|name, _| !present.contains_key(name));
         let now = Instant::now();
@@ -256,8 +267,8 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
             .partition::<BTreeMap<_, _>, _>(|(_, since)| now.duration_since(*since) >= grace);
         self.gone = waiting;
         for name in confirmed.keys() {
-            self.fingerprints.remove(name);
-            self.texts.remove(name);
+            Arc::make_mut(&mut self.fingerprints).remove(name);
+            self.contents.remove(name);
             self.reported = None;
         }
     }
@@ -274,35 +285,36 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
     /// Reports a snapshot that was not reported yet.
     fn report_once(&mut self, result: Result<(), String>, seen_at: Instant) {
         if self.reported.as_ref() != Some(&result) {
-            (self.report)(result.clone().map(|()| &self.texts), seen_at);
+            (self.report)(result.clone().map(|()| &self.contents), seen_at);
             self.reported = Some(result);
         }
     }
 }
 
 /// One scan, on a thread that may block.
-struct Scan {
+struct Scan<T> {
     directory: PathBuf,
     filter: FileFilter,
-    fingerprints: BTreeMap<OsString, Fingerprint>,
+    read: ReadFile<T>,
+    fingerprints: Arc<BTreeMap<OsString, Fingerprint>>,
     unsettled: BTreeMap<OsString, Fingerprint>,
     everything: bool,
     completed: BTreeSet<OsString>,
 }
 
-struct Found {
-    files: BTreeMap<OsString, FoundFile>,
+struct Found<T> {
+    files: BTreeMap<OsString, FoundFile<T>>,
     directories: BTreeSet<PathBuf>,
 }
 
-struct FoundFile {
+struct FoundFile<T> {
     fingerprint: Fingerprint,
     /// None if it is unchanged or not complete.
-    text: Option<FileText>,
+    content: Option<T>,
 }
 
-impl Scan {
-    fn scan(self) -> Result<Found, String> {
+impl<T> Scan<T> {
+    fn scan(self) -> Result<Found<T>, String> {
         let mut found = Found { files: BTreeMap::new(), directories: BTreeSet::from([self.directory.clone()]) };
         let cannot = |error: io::Error| format!("cannot read the directory {}: {error}", self.directory.display());
         let seen = fs::symlink_metadata(&self.directory);
@@ -337,7 +349,7 @@ impl Scan {
     }
 
     /// The file with this name, if it exists.
-    fn file(&self, name: &OsStr) -> Option<FoundFile> {
+    fn file(&self, name: &OsStr) -> Option<FoundFile<T>> {
         let path = self.directory.join(name);
         let roots = match &self.filter {
             FileFilter::One(_, roots) => Some(&**roots),
@@ -353,7 +365,8 @@ impl Scan {
             Err(error) => {
                 let fingerprint =
                     Fingerprint { target: path.clone(), inode: 0, size: 0, modified: (0, 0), changed: (0, 0) };
-                return Some(FoundFile { fingerprint, text: Some(Err(unreadable(&path, &error))) });
+                let content = (self.read)(&path, Err(unreadable(&path, &error)));
+                return Some(FoundFile { fingerprint, content: Some(content) });
             }
         };
         let fingerprint = Fingerprint::new(&metadata, target);
@@ -366,8 +379,8 @@ impl Scan {
                 None => settled || fingerprint.target != path && is_link(&path),
                 Some(known) => known.target != fingerprint.target || *known != fingerprint && settled,
             };
-        let text = must_read.then(|| read_text(&path, roots).map_err(|error| unreadable(&path, &error)));
-        Some(FoundFile { fingerprint, text })
+        let read = || read_text(&path, roots).map_err(|error| unreadable(&path, &error));
+        Some(FoundFile { fingerprint, content: must_read.then(|| (self.read)(&path, read())) })
     }
 }
 

@@ -68,6 +68,17 @@ fn json_record_has_level_component_values() {
 }
 
 #[test]
+fn hidden_characters_are_escaped_in_json() {
+    let settings = LogSettings { format: LogFormat::Json, ..LogSettings::default() };
+    let value = "a\u{202e}b\u{e0001}\u{85}\u{fc}";
+    let text = written(&settings, |log| info!(log, "one"; "origin" => value));
+    assert!(text.is_ascii() || text.chars().filter(|c| !c.is_ascii()).eq(['\u{fc}']), "{text}");
+    assert!(text.contains(r"a\u202eb\udb40\udc01\u0085"), "{text}");
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(record["origin"], value);
+}
+
+#[test]
 fn component_has_its_own_level() {
     let levels = [("haproxy".to_owned(), Level::Debug), ("watcher".to_owned(), Level::Error)].into();
     let text = written(&LogSettings { levels, ..LogSettings::default() }, |log| {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::decide::deployment::DeployFailure;
 use crate::decide::proxy_plan::DisabledBy;
-use crate::limits::{RELOAD_PATIENCE, RELOAD_RETRY};
+use crate::limits::{PORT_WAITS_LOOK, RELOAD_PATIENCE, RELOAD_RETRY};
 use crate::model::{PlanClass, ReloadCause};
 use crate::port::ProcessExit;
 
@@ -240,6 +240,7 @@ fn file_that_no_process_serves_is_no_fallback() {
 #[test]
 fn waits_for_ports_do_not_end_during_a_deployment() {
     let waits = |rig: &mut Rig| {
+        rig.wait(PORT_WAITS_LOOK);
         rig.take(|effect| match effect {
             Effect::WaitOnlyFor { wanted, .. } => Some(wanted.keys().cloned().collect::<Vec<_>>()),
             _ => None,
