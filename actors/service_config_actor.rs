@@ -2,6 +2,7 @@
 
 mod guarded;
 mod owners;
+mod progress;
 mod quotas;
 mod reading;
 mod removal;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
 
-use self::reading::Reading;
+use self::progress::Reading;
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
 use crate::decide::absences::Absences;

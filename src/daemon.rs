@@ -5,7 +5,7 @@ mod annotations;
 pub mod base_config_check;
 pub mod base_copy;
 mod foreign_config;
-mod host_networks;
+pub mod host_networks;
 mod lock;
 mod notify;
 mod process;
@@ -159,6 +159,7 @@ impl Daemon {
             started_at_unix_ms,
             clock,
             listening: Arc::clone(&problems),
+            dropped_records: self.logging.dropped(),
         };
         let log = logging::component(self.logging.root(), "status");
         let mut access = adapters::status_access(status).map_err(Failure::CannotStart)?;

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod daemon;
 pub mod demo;
 pub mod discovery;
+pub mod dropped_records;
 pub mod failure;
 pub mod http;
 pub mod import;

@@ -5,6 +5,7 @@
 //! or through `tracing` with its `log` feature, go to the same stream, with the name of the dependency as component.
 
 mod json_writer;
+mod queue;
 mod text_format;
 
 use std::collections::BTreeMap;
@@ -12,15 +13,14 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use slog::{Drain, KV, Key, Level, Logger, Never, OwnedKVList, Record, Serializer, o};
-use slog_async::{AsyncGuard, OverflowStrategy};
+use slog::{Drain, KV, Key, Level, Logger, OwnedKVList, Record, Serializer, o};
+use slog_async::AsyncGuard;
 
+use crate::dropped_records::DroppedRecords;
 use crate::settings::{LogFormat, LogSettings};
 use json_writer::JsonWriter;
+use queue::Queue;
 use text_format::TextFormat;
-
-/// Length of the queue of records; when it is full, records are dropped, and the log reports how many.
-const QUEUE_RECORDS_MAX: usize = 8_192;
 
 /// Buffer for a JSON record, in bytes. A record that fits is written at once, so that no other line can come between.
 const JSON_RECORD_BYTES: usize = 64 * 1024;
@@ -35,6 +35,7 @@ pub const COMPONENT: &str = "component";
 pub struct Logging {
     log: Logger,
     levels: Arc<RwLock<Levels>>,
+    dropped: Arc<DroppedRecords>,
     guard: Option<AsyncGuard>,
     scope: Option<slog_scope::GlobalLoggerGuard>,
 }
@@ -55,20 +56,26 @@ impl Logging {
     pub fn to(writer: impl Write + Send + 'static, colour: bool, settings: &LogSettings) -> Self {
         let levels = Arc::new(RwLock::new(Levels::of(settings)));
         let (queue, guard) = match settings.format {
-            LogFormat::Text => queued(TextFormat::new(writer, colour)),
+            LogFormat::Text => Queue::start(TextFormat::new(writer, colour)),
             LogFormat::Json => {
                 let writer = JsonWriter::new(BufWriter::with_capacity(JSON_RECORD_BYTES, writer));
                 let json = slog_json::Json::new(writer).set_newlines(true).set_flush(true).add_default_keys();
-                queued(json.add_key_value(slog::OwnedKV(ForeignComponent)).build().ignore_res())
+                Queue::start(json.add_key_value(slog::OwnedKV(ForeignComponent)).build().ignore_res())
             }
         };
+        let dropped = queue.dropped();
         let log = Logger::root(Filter { levels: Arc::clone(&levels), drain: queue }.fuse(), o!());
-        Self { log, levels, guard: Some(guard), scope: None }
+        Self { log, levels, dropped, guard: Some(guard), scope: None }
     }
 
     /// The root of all loggers.
     pub fn root(&self) -> &Logger {
         &self.log
+    }
+
+    /// Returns the counter of dropped records.
+    pub fn dropped(&self) -> Arc<DroppedRecords> {
+        Arc::clone(&self.dropped)
     }
 
     /// Changes the levels; the format stays.
@@ -101,17 +108,6 @@ impl Drop for Logging {
 /// The logger of one component.
 pub fn component(log: &Logger, name: &'static str) -> Logger {
     log.new(o!(COMPONENT => name))
-}
-
-fn queued<D>(drain: D) -> (slog_async::Async, AsyncGuard)
-where
-    D: Drain<Ok = (), Err = Never> + Send + 'static,
-{
-    slog_async::Async::new(drain)
-        .chan_size(QUEUE_RECORDS_MAX)
-        .overflow_strategy(OverflowStrategy::DropAndReport)
-        .thread_name("log".to_owned())
-        .build_with_guard()
 }
 
 impl LogSettings {

@@ -5,10 +5,29 @@
 //! whenever a server goes up or down. With many servers of high weights a check of the configuration takes longer than
 //! its time-out (measured on 2.6: 1,000 servers of weight 256 take several seconds), and no service could be reloaded.
 
-use super::server_line::default_server_words;
 use super::server_options::value_of;
 use crate::limits::{BALANCE_NODES_MAX, BALANCE_STEPS_MAX};
 use crate::model::{Host, HostList, ServiceDefinition, Word};
+
+/// How a section balances, as far as its preparation depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Balance {
+    algorithm: Algorithm,
+    /// Whether hashes are consistent.
+    is_consistent: bool,
+    /// The weight of servers without one, by `default-server`.
+    weight: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Algorithm {
+    /// One that needs no preparation.
+    #[default]
+    Light,
+    Random,
+    StaticRoundRobin,
+    Hash,
+}
 
 /// How HAProxy prepares the balancing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +38,50 @@ enum Structure {
     Table,
 }
 
+impl Balance {
+    /// Returns how a section with these lines balances that inherits this.
+    pub fn after<'a>(self, lines: impl IntoIterator<Item = &'a Vec<Word>>) -> Self {
+        lines.into_iter().fold(self, |balance, words| {
+            let argument = words.get(1).map(Word::as_str);
+            match words.first().map(Word::as_str) {
+                Some("balance") => Self { algorithm: Algorithm::of(argument), ..balance },
+                Some("hash-type") => Self { is_consistent: argument == Some("consistent"), ..balance },
+                Some("default-server") => Self { weight: weight(words).or(balance.weight), ..balance },
+                _ => balance,
+            }
+        })
+    }
+
+    fn structure(self) -> Option<Structure> {
+        match self.algorithm {
+            Algorithm::Light => None,
+            Algorithm::Random => Some(Structure::Tree),
+            Algorithm::Hash if self.is_consistent => Some(Structure::Tree),
+            Algorithm::Hash | Algorithm::StaticRoundRobin => Some(Structure::Table),
+        }
+    }
+}
+
+impl Algorithm {
+    fn of(argument: Option<&str>) -> Self {
+        match argument.and_then(|argument| argument.split('(').next()) {
+            Some("roundrobin" | "leastconn" | "first" | "sticky") | None => Self::Light,
+            Some("random") => Self::Random,
+            Some("static-rr") => Self::StaticRoundRobin,
+            Some(_) => Self::Hash,
+        }
+    }
+}
+
 /// Nodes for each unit of weight (`BE_WEIGHT_SCALE`).
 const NODES_PER_WEIGHT: u64 = 16;
 
-/// Returns why these hosts would take HAProxy too long, and what to do; `None` where they do not.
-pub fn excess(definition: &ServiceDefinition, hosts: &HostList) -> Option<String> {
-    let structure = structure(definition.lines())?;
-    let weight = |words: &[Word]| value_of(words, "weight").and_then(|text| text.parse::<u64>().ok());
-    let of_service = weight(&definition.server_options).or_else(|| weight(&default_server_words(definition)));
+/// Returns why these hosts would take HAProxy too long, and what to do; `None` where they do not. The operator's
+/// `defaults` are `inherited`.
+pub fn excess(definition: &ServiceDefinition, hosts: &HostList, inherited: Balance) -> Option<String> {
+    let balance = inherited.after(definition.lines());
+    let structure = balance.structure()?;
+    let of_service = weight(&definition.server_options).or(balance.weight);
     let of_host = |host: &Host| match host.weight {
         Some(given) => u64::from(given),
         None => weight(&host.options).or(of_service).unwrap_or(1),
@@ -49,20 +104,8 @@ pub fn excess(definition: &ServiceDefinition, hosts: &HostList) -> Option<String
     })
 }
 
-/// Returns the structure of the last `balance` line; `None` for algorithms without one.
-fn structure(lines: &[Vec<Word>]) -> Option<Structure> {
-    let begins_with = |words: &[Word], keyword: &str| words.first().is_some_and(|word| word.as_str() == keyword);
-    let balance = lines.iter().rfind(|words| begins_with(words, "balance"))?.get(1)?.as_str();
-    let is_consistent = |words: &Vec<Word>| words.get(1).is_some_and(|word| word.as_str() == "consistent");
-    match balance.split('(').next() {
-        Some("roundrobin" | "leastconn" | "first" | "sticky") | None => None,
-        Some("random") => Some(Structure::Tree),
-        Some("static-rr") => Some(Structure::Table),
-        Some(_) => {
-            let hash = lines.iter().rfind(|words| begins_with(words, "hash-type"));
-            Some(if hash.is_some_and(is_consistent) { Structure::Tree } else { Structure::Table })
-        }
-    }
+fn weight(words: &[Word]) -> Option<u64> {
+    value_of(words, "weight")?.parse().ok()
 }
 
 fn greatest_common_divisor(one: u64, other: u64) -> u64 {
@@ -77,6 +120,16 @@ mod tests {
     use crate::model::{Endpoint, RawDefinition, ServerName};
 
     fn is_too_much(lines: &[&str], options: &str, hosts: u32, weight: fn(u32) -> Option<u16>) -> bool {
+        is_too_much_with(&[], lines, options, hosts, weight)
+    }
+
+    fn is_too_much_with(
+        inherited: &[&str],
+        lines: &[&str],
+        options: &str,
+        hosts: u32,
+        weight: fn(u32) -> Option<u16>,
+    ) -> bool {
         let text = serde_json::json!({"type": "file", "listen_options": lines, "server_options": options}).to_string();
         let definition =
             parse("web", &RawDefinition::new(text, "a test"), &OptionPolicy::default()).unwrap().definition;
@@ -86,7 +139,24 @@ mod tests {
             host.weight = weight(number);
             (ServerName::new(&format!("s{number}")).unwrap(), std::sync::Arc::new(host))
         };
-        excess(&definition, &(0..hosts).map(host).collect()).is_some()
+        let inherited = Balance::default().after(&inherited.iter().map(|line| words(line)).collect::<Vec<_>>());
+        excess(&definition, &(0..hosts).map(host).collect(), inherited).is_some()
+    }
+
+    fn words(line: &str) -> Vec<Word> {
+        line.split(' ').map(|word| Word::new(word).unwrap()).collect()
+    }
+
+    #[test]
+    fn defaults_of_the_operator_count() {
+        let too_much = |defaults: &[&str], lines: &[&str]| is_too_much_with(defaults, lines, "", 1_000, |_| None);
+        let heavy = "default-server inter 1s weight 256";
+        assert!(too_much(&["balance random", heavy], &[]));
+        assert!(too_much(&["hash-type consistent", heavy], &["balance source"]));
+        assert!(too_much(&["balance random"], &[heavy]));
+        assert!(!too_much(&["balance random", heavy], &["balance leastconn"]));
+        assert!(!too_much(&["balance random", heavy], &["default-server weight 1"]));
+        assert!(!too_much(&["balance random"], &["balance random"]));
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl Grants {
         self.grants.iter().find(|grant| service.starts_with(&grant.prefix))
     }
 
+    /// Returns the kinds of sources that grants name.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.grants.iter().flat_map(|grant| grant.sources.iter().flatten()).map(String::as_str)
+    }
+
     /// Returns the hosts that the service with this name may have.
     pub fn hosts_of(&self, service: &str) -> HostGrant {
         self.of(service).map(|grant| grant.hosts.clone()).unwrap_or_default()

@@ -145,7 +145,7 @@ pub fn plan_part(
     }
     disable_first(&mut plan.steps, observed);
     if !plan.steps.is_empty()
-        && let Some(excess) = balance_work::excess(wanted.definition, wanted.hosts)
+        && let Some(excess) = balance_work::excess(wanted.definition, wanted.hosts, ground.style.balance)
     {
         // A reload with these hosts is refused; until then only servers of hosts that are gone change.
         plan.steps.retain(|step| step.class == PlanClass::RuntimeDisable);

@@ -1,5 +1,6 @@
 //! The effect of the base configuration and of HAProxy's version on every section.
 
+use super::balance_work::Balance;
 use super::base::BaseLayout;
 use super::capabilities::{HASH_KEY, has_hash_key};
 use super::config_lines::mode_of;
@@ -25,6 +26,8 @@ pub struct SectionStyle {
     /// Whether servers are placed in consistent hashes by address and port. Available since HAProxy 3.0; omitted where
     /// the operator's own lines contain `hash-key`.
     pub hash_by_address: bool,
+    /// How sections balance by default.
+    pub balance: Balance,
 }
 
 impl SectionStyle {
@@ -37,6 +40,7 @@ impl SectionStyle {
             http_log_by_default: log_format::is_for_http(base.defaults.iter().map(Vec::as_slice)),
             own_binds: base.own_binds,
             hash_by_address: !base.mentions(HASH_KEY) && version.is_some_and(has_hash_key),
+            balance: Balance::default().after(&base.defaults),
         }
     }
 }

@@ -170,7 +170,7 @@ impl Candidate {
         let runs = |section: &CandidateSection| self.services[name].is_running && self.is_last_good(name, section);
         let section = self.sections.get(name).filter(|section| !runs(section))?;
         let SectionSpec { definition, hosts, .. } = &section.section.spec;
-        balance_work::excess(definition, hosts)
+        balance_work::excess(definition, hosts, self.context.style.balance)
     }
 
     /// Returns whether the service is blocked and its section would not change.

@@ -128,3 +128,6 @@ pub const STATUS_LISTEN_RETRY: Duration = Duration::from_secs(5);
 
 /// The number of connections to the status listener from one client address; a further one is closed.
 pub const STATUS_CONNECTIONS_PER_CLIENT_MAX: usize = 512;
+
+/// How long status shows that records of the log were dropped, after the last one.
+pub const LOG_LOSS_SHOWN: Duration = Duration::from_secs(600);

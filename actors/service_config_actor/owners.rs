@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ServiceConfigActor;
-use super::reading::Parsed;
+use super::progress::Parsed;
 use crate::decide::routing::{keys, routed_at};
 use crate::model::{RawDefinition, RouteKey, ServiceDefinition, ServiceName};
 

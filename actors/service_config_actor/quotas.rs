@@ -5,10 +5,8 @@ use std::sync::Arc;
 use slog::warn;
 
 use super::ServiceConfigActor;
-use super::reading::Parsed;
-use crate::decide::annotation;
-use crate::decide::option_policy::OptionPolicy;
-use crate::limits::{DEFINITION_BYTES_MAX, LEFT_OUT_NAMES_MAX};
+use super::progress::{Parsed, parse};
+use crate::limits::LEFT_OUT_NAMES_MAX;
 use crate::model::{RawDefinition, ServiceDefinition, SlotRules};
 use crate::port::DefinitionList;
 use crate::snapshot::SERVICES_QUOTA;
@@ -67,15 +65,6 @@ impl ServiceConfigActor {
         }
         Ok(parsed)
     }
-}
-
-/// Parses a definition, unless it is too long.
-pub(super) fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Parsed {
-    if raw.text.len() > DEFINITION_BYTES_MAX {
-        let bytes = raw.text.len();
-        return Err(vec![format!("it is {bytes} bytes long; at most {DEFINITION_BYTES_MAX} are allowed")]);
-    }
-    annotation::parse(name, raw, policy)
 }
 
 fn slots_of(definition: &ServiceDefinition) -> usize {

@@ -1,68 +1,18 @@
 //! Reads a list of definitions in slices, so that a long one delays nothing else: what changed is parsed, then the guard
 //! judges the list as a whole, then services are removed, and at last definitions are applied.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tokio::task::yield_now;
 
-use super::quotas::parse;
+use super::progress::parse;
 use super::{Service, ServiceConfigActor};
-use crate::decide::service_definition::ParsedDefinition;
 use crate::limits::DEFINITIONS_AT_ONCE_MAX;
 use crate::message::DefinitionsLoaded;
-use crate::model::{RawDefinition, ServiceDefinition};
+use crate::model::RawDefinition;
 use crate::port::DefinitionList;
 use crate::snapshot::SERVICES_QUOTA;
-
-/// A parsed definition, or its mistakes.
-pub(super) type Parsed = Result<ParsedDefinition, Vec<String>>;
-
-/// The newest list of the source, and what is left to do for it.
-#[derive(Default)]
-pub(super) struct Reading {
-    /// The newest list of the source.
-    pub list: Option<DefinitionList>,
-    /// Whether no list was read to its end before.
-    pub is_first: bool,
-    /// Its changed definitions that are not parsed yet.
-    unparsed: BTreeSet<Arc<str>>,
-    /// Those that are parsed and not applied yet.
-    parsed: BTreeMap<Arc<str>, (RawDefinition, Parsed)>,
-    /// Whether the guard has yet to judge it.
-    is_unjudged: bool,
-    /// The services to remove.
-    gone: BTreeSet<Arc<str>>,
-    /// The definitions to apply: those of the last list that passed the guard.
-    unread: BTreeMap<Arc<str>, RawDefinition>,
-    /// Whether the definitions of which a part was left out are to be read after them.
-    left_out: bool,
-    /// Whether the next turn is scheduled.
-    is_scheduled: bool,
-}
-
-impl Reading {
-    /// Takes out a definition that was parsed before.
-    pub(super) fn take_parsed(&mut self, name: &str, raw: &RawDefinition) -> Option<Parsed> {
-        let (known, parsed) = self.parsed.remove(name)?;
-        (known == *raw).then_some(parsed)
-    }
-
-    /// Returns the valid ones of the changed definitions.
-    pub(super) fn parsed(&self) -> impl Iterator<Item = (&Arc<str>, &ServiceDefinition)> {
-        self.parsed.iter().filter_map(|(name, (_, parsed))| Some((name, &parsed.as_ref().ok()?.definition)))
-    }
-
-    /// Returns whether this service is going to be removed.
-    pub(super) fn removes(&self, name: &str) -> bool {
-        self.gone.contains(name)
-    }
-
-    fn is_done(&self) -> bool {
-        !self.is_unjudged && self.gone.is_empty() && self.unread.is_empty() && !self.left_out
-    }
-}
 
 impl ServiceConfigActor {
     /// Begins to read this list. What is left to do for an earlier one follows with it, unless the guard blocks it.

@@ -85,6 +85,27 @@ proptest! {
 }
 
 #[test]
+fn weights_that_take_too_long_are_left_to_a_reload() {
+    let definition = definition(&["balance random"], "");
+    let of_weight = |weight: u16, numbers: std::ops::Range<u32>| -> HostList {
+        let named = |number: u32| {
+            let mut host = host(&std::net::Ipv4Addr::from(0x0A00_0000 + number).to_string());
+            host.weight = Some(weight);
+            (ServerName::new(&format!("s{number}")).unwrap(), Arc::new(host))
+        };
+        numbers.map(named).collect()
+    };
+    let proxy = Proxy::started_with(&definition, &of_weight(1, 0..1_000));
+    let heavy = of_weight(256, 1..1_000);
+    for scope in [Scope::Whole, Scope::Servers(of_weight(1, 0..1_000).keys().cloned().collect())] {
+        let plan = proxy.plan_part(UpdateStrategy::Dynamic, None, &definition, &heavy, (3, 0), &scope);
+        assert_eq!(plan.steps.len(), 1, "only the server of the host that is gone changes");
+        assert_eq!(plan.steps[0].class, PlanClass::RuntimeDisable);
+        assert_eq!(plan.reload.len(), 1, "{:?}", plan.reload);
+    }
+}
+
+#[test]
 fn removed_and_returning_hosts_need_no_reload() {
     let definition = definition(&[], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a", "b"]));

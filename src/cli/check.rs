@@ -13,6 +13,7 @@ use proxymgr_actors::model::ProxyManagement;
 
 use super::{SettingsArgs, block_on, connect, output, quiet_log};
 use crate::daemon::base_config_check;
+use crate::discovery;
 use crate::failure::Failure;
 use crate::settings::{ConsulToken, ServiceConfigSettings, Settings};
 use crate::status::format::counted;
@@ -41,6 +42,7 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let logging = quiet_log(&settings);
     problems.extend(block_on(base_config_check::mistakes(&settings, logging.root())));
     problems.extend(unreadable_files(&settings));
+    problems.extend(unknown_sources(&settings));
     if problems.is_empty() {
         output::print("The settings are valid.\n");
         return if args.connect { connect::connect(&settings, args.timeout) } else { Ok(()) };
@@ -75,6 +77,13 @@ fn directories(settings: &Settings) -> Vec<String> {
         problems.push(format!("service_config.path: {} cannot be read: {error}", path.display()));
     }
     problems
+}
+
+/// Problems of grants that name a kind of source which does not exist: a misspelt one would grant nothing.
+fn unknown_sources(settings: &Settings) -> Vec<String> {
+    let kinds = discovery::kind_names();
+    let unknown = settings.haproxy.options.grants.sources().filter(|source| !kinds.contains(source));
+    unknown.map(|source| format!("grants: sources: {source:?} is no kind of source: {}", kinds.join(", "))).collect()
 }
 
 fn nearest_existing(path: &Path) -> PathBuf {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proxymgr_actors::decide::{annotation, rivals, unknown_keys};
-use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
 use proxymgr_actors::model::{ProcessInfo, ProxyManagement};
 use proxymgr_actors::port::{RuntimeApi, RuntimeError};
 use slog::Logger;
@@ -15,11 +15,15 @@ use super::desired::{Inbox, first_good};
 use super::text::printable;
 use super::{block_on, output, quiet_log};
 use crate::daemon::adapters::{self, Discovery};
+use crate::daemon::host_networks;
 use crate::failure::Failure;
 use crate::logging;
 use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::settings::{RuntimeAddress, Settings, Target};
 use crate::status::format::counted;
+
+/// The most entries of one service that are listed because they cannot be used.
+const UNUSABLE_SHOWN_MAX: usize = 5;
 
 /// Answers of the sources of one kind.
 #[derive(Debug, Default)]
@@ -57,6 +61,7 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
         Err(error) => return Ok((format!("definitions: no answer: {error}\n"), false)),
     };
     let definitions = rivals::settle(definitions.into(), |_| None);
+    let networks = host_networks::of(settings);
     let mut text = format!("definitions: {}\n", counted(definitions.len(), "service"));
     // All sources are queried in parallel, with the same deadline.
     let mut queries = Vec::new();
@@ -87,8 +92,10 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
         let kind = kinds.entry(kind).or_default();
         kind.sources += 1;
         match answer {
-            Ok(seen) => {
+            Ok(mut seen) => {
                 kind.entries += seen.len();
+                networks.granted(&settings.haproxy.options.grants.hosts_of(&name)).judge(&mut seen);
+                kind.remarks.extend(unusable(&seen).map(|remark| (name.to_string(), remark)));
                 kind.remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| (name.to_string(), remark)));
             }
             Err(error) => kind.silent.push((name.to_string(), error)),
@@ -112,6 +119,12 @@ impl Kind {
             .for_each(|(service, error)| text.push_str(&format!("  {service}: {error}\n")));
         text
     }
+}
+
+/// Returns what is wrong with the first entries that cannot be used.
+fn unusable(seen: &[SeenHost]) -> impl Iterator<Item = String> {
+    let problems = seen.iter().filter_map(|entry| Some(format!("{}: {}", entry.key, entry.record.as_ref().err()?)));
+    problems.take(UNUSABLE_SHOWN_MAX)
 }
 
 /// Answers of HAProxy's socket and of the targets.

@@ -41,6 +41,8 @@ pub enum ConcernKind {
     SettingsRejected,
     /// The status listener, or its unix socket, cannot be opened.
     ListenerDown,
+    /// Records of the log were dropped.
+    LogDropped,
     /// A target does not answer.
     TargetDown,
     /// An output cannot be updated.
@@ -111,6 +113,12 @@ impl Concern {
     pub fn of_listener(problem: &OwnProblem) -> Self {
         let advice = "HAProxy is managed regardless; retried every few seconds";
         Self::new(ConcernKind::ListenerDown, problem.text.clone(), Some(problem.since_unix_ms), advice)
+    }
+
+    /// A log that lost records.
+    pub fn of_log(problem: &OwnProblem) -> Self {
+        let advice = "the log is not written as fast as records come: check its reader, or raise log.level";
+        Self::new(ConcernKind::LogDropped, problem.text.clone(), Some(problem.since_unix_ms), advice)
     }
 
     /// A problem of one service.

@@ -84,6 +84,8 @@ impl Scrape {
         families.gauges("build_info", "The running build; always 1", [(build.into(), 1.0)])?;
         families.gauge("start_time_seconds", "When the daemon started", seconds(self.daemon.started_at_unix_ms))?;
         families.gauge("uptime_seconds", "Time since the daemon started", self.daemon.uptime_s as f64)?;
+        let help = "Records of the log that were dropped because it could not be written fast enough";
+        families.counter("log_records_dropped", help, self.daemon.dropped_records)?;
         let readiness = Readiness::of(&self.states);
         families.gauge("ready", "1 if HAProxy runs the desired state, as in /readyz", flag(readiness.ready))?;
         families.gauge("actors_answering", "1 if all actors answer, as in /healthz", flag(self.states.is_ok()))?;

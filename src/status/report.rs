@@ -41,6 +41,12 @@ pub struct DaemonFacts {
     /// Problems that no actor knows; they are among the concerns of the status.
     #[serde(skip)]
     pub problems: Vec<OwnProblem>,
+    /// Records of the log that were dropped since the start.
+    #[serde(skip)]
+    pub dropped_records: u64,
+    /// The problem of a log that lost records recently, one of the concerns of the status.
+    #[serde(skip)]
+    pub log_loss: Option<OwnProblem>,
 }
 
 impl StatusReport {
@@ -50,6 +56,7 @@ impl StatusReport {
         let actors = states.unwrap_or_default();
         let readiness = Readiness::from_blockers(&concerns, &actors);
         concerns.extend(daemon.problems.iter().map(Concern::of_listener));
+        concerns.extend(daemon.log_loss.iter().map(Concern::of_log));
         concerns.extend(concern::concerns(&actors));
         Self { daemon, readiness, concerns, actors }
     }

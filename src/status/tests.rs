@@ -61,6 +61,7 @@ fn identity() -> Identity {
         started_at_unix_ms: 5_000,
         clock,
         listening: Arc::default(),
+        dropped_records: Arc::default(),
     }
 }
 

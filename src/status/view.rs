@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::history::History;
 use proxymgr_actors::journal::JournalEntry;
-use proxymgr_actors::limits::{STATES_PACE, STATES_PACE_MAX};
+use proxymgr_actors::limits::{LOG_LOSS_SHOWN, STATES_PACE, STATES_PACE_MAX};
 use proxymgr_actors::message::{ConfigState, PlanPiece, ReadJournal};
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::ActorState;
@@ -17,6 +17,7 @@ use tokio::sync;
 use tokio::time::Instant;
 
 use super::report::DaemonFacts;
+use crate::dropped_records::DroppedRecords;
 
 /// Answer to a question to the actors; on the thread of the listener.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -185,6 +186,8 @@ pub struct Identity {
     pub clock: Clock,
     /// Problems of the listener itself.
     pub listening: Arc<ListeningProblems>,
+    /// The dropped records of the log.
+    pub dropped_records: Arc<DroppedRecords>,
 }
 
 /// Why the daemon does not listen everywhere that it should.
@@ -229,6 +232,17 @@ impl Identity {
             uptime_s: self.clock.unix_ms().saturating_sub(self.started_at_unix_ms) / 1_000,
             config_path: self.config_path.clone(),
             problems: self.listening.all(),
+            dropped_records: self.dropped_records.count(),
+            log_loss: self.log_loss(),
         }
+    }
+
+    /// The problem of a log that dropped records a short time ago.
+    fn log_loss(&self) -> Option<OwnProblem> {
+        let shown_ms = u64::try_from(LOG_LOSS_SHOWN.as_millis()).unwrap_or(u64::MAX);
+        let is_recent = |last: &u64| last.saturating_add(shown_ms) >= self.clock.unix_ms();
+        let since_unix_ms = self.dropped_records.last_unix_ms().filter(is_recent)?;
+        let text = format!("{} records of the log were dropped since the start", self.dropped_records.count());
+        Some(OwnProblem { text, since_unix_ms })
     }
 }

@@ -1,6 +1,6 @@
 //! Quotas: what came first stays, what exceeds a quota is left out and reported.
 
-use proxymgr_actors::limits::{DEFINITION_BYTES_MAX, DEFINITIONS_MAX};
+use proxymgr_actors::limits::{DEFINITION_BYTES_MAX, DEFINITIONS_AT_ONCE_MAX, DEFINITIONS_MAX};
 use proxymgr_actors::model::Quotas;
 use proxymgr_actors::wiring::Actors;
 use proxymgr_simulation::scripted::{config_state, in_virtual_time, wait, watcher_state};
@@ -41,6 +41,25 @@ fn source_with_very_many_definitions_is_not_used() {
         wait(3).await;
         assert_eq!(services(&actors).await, ["web"]);
         assert!(config_state(&actors).await.source.error.is_some_and(|error| error.contains("20001 definitions")));
+    });
+}
+
+#[test]
+fn long_list_is_read_in_slices_and_to_its_end() {
+    in_virtual_time(async |world| {
+        world.limit(Quotas { services: 3 * DEFINITIONS_AT_ONCE_MAX, ..Quotas::default() });
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
+        let names: Vec<String> = (0..3 * DEFINITIONS_AT_ONCE_MAX).map(|n| format!("s{n}")).collect();
+        let valid = names.iter().map(|name| (name.as_str(), r#"{"type": "static"}"#));
+        let many: Vec<(&str, &str)> = valid.chain([("web", WEB), ("zzz", "{")]).collect();
+        world.define(&many).await;
+        wait(3).await;
+        let state = config_state(&actors).await;
+        assert_eq!(state.services.len(), 3 * DEFINITIONS_AT_ONCE_MAX);
+        assert!(state.problems.contains_key("quotas.services") && state.source.error.is_none());
+        world.define(&[("web", WEB)]).await;
+        wait(3).await;
+        assert!(config_state(&actors).await.held.is_some(), "the guard judges the list as a whole");
     });
 }
 

@@ -49,6 +49,8 @@ fn report(watcher: WatcherState) -> StatusReport {
         uptime_s: 3_700,
         config_path: "/etc/haproxy/haproxy.cfg".into(),
         problems: Vec::new(),
+        dropped_records: 0,
+        log_loss: None,
     };
     StatusReport::of(daemon, Ok(vec![ActorState::HaproxyState(haproxy), ActorState::Watcher(watcher)].into()))
 }

@@ -38,6 +38,8 @@ fn report(services: &[(&str, &[ServerState])]) -> StatusReport {
         uptime_s: 61,
         config_path: "/x".into(),
         problems: Vec::new(),
+        dropped_records: 0,
+        log_loss: None,
     };
     StatusReport::of(daemon, Ok(actors.into()))
 }

@@ -33,6 +33,7 @@ fn listen() -> StatusListener {
         started_at_unix_ms: 5_000,
         clock,
         listening: Arc::default(),
+        dropped_records: Arc::default(),
     };
     let access = Access { token: TokenSource::Given(Token::new(TOKEN).unwrap()), ..Access::default() };
     let mut parts = part::own();

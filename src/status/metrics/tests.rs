@@ -18,6 +18,8 @@ fn scrape(states: Vec<ActorState>, per_service: bool) -> Scrape {
         uptime_s: 60,
         config_path: "/x".into(),
         problems: Vec::new(),
+        dropped_records: 0,
+        log_loss: None,
     };
     Scrape { daemon, now_unix_ms: 61_500, states: Ok(Arc::new(states)), per_service }
 }

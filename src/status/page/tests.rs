@@ -154,6 +154,7 @@ fn listen(world: &Arc<World>) -> StatusListener {
         started_at_unix_ms: 5_000,
         clock,
         listening: Arc::default(),
+        dropped_records: Arc::default(),
     };
     let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let view: Arc<dyn View> = Arc::clone(world) as _;
@@ -289,6 +290,7 @@ async fn number_of_streams_is_limited() {
         started_at_unix_ms: 5_000,
         clock,
         listening: Arc::default(),
+        dropped_records: Arc::default(),
     };
     let board = std::rc::Rc::new(super::board::Board::new(view, identity, None));
     let streams = super::stream::Streams::new(board);
