@@ -297,8 +297,8 @@ impl Candidate {
 /// Returns the desired section with its sockets. If it is the running one, its text is reused.
 fn bound(service: &ServiceSection, descriptors: Descriptors) -> BoundSection {
     let running = service.last_good.as_ref();
-    let same = running
-        .filter(|running| running.descriptors.as_ref() == Some(&descriptors) && running.spec == service.desired);
+    let same =
+        running.filter(|running| running.descriptors.as_ref() == Some(&descriptors) && running.spec == service.desired);
     same.cloned().unwrap_or_else(|| BoundSection::new(service.desired.clone(), Some(descriptors)))
 }
 
