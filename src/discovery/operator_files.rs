@@ -23,7 +23,7 @@ pub fn watch(path: &Path, log: &Logger, changed: impl Fn() + 'static) -> Box<dyn
             (directory, FileFilter::One(name, Arc::new(FileRoots::new(vec!["/".into()]))))
         }
     };
-    Box::new(FileWatch::start(directory, filter, &DirectoryWatches::new(log), move |_, _| changed()))
+    Box::new(FileWatch::start(directory, filter, |_, text| text, &DirectoryWatches::new(log), move |_, _| changed()))
 }
 
 fn is_name_of_configuration(name: &OsStr) -> bool {
