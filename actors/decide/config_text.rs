@@ -55,7 +55,9 @@ pub(super) fn connected_to(line: &str) -> Option<&str> {
 /// `global` stays the same, and low, because HAProxy refuses descriptors above its limit from `maxconn`.
 pub const STATS_DESCRIPTOR: RawFd = 3;
 
-/// Returns the line of a Runtime API socket that HAProxy inherits.
-pub(super) fn inherited_socket_line() -> String {
-    format!("stats socket fd@{STATS_DESCRIPTOR} level admin")
+/// Returns the line of a Runtime API socket that HAProxy inherits. With `exposes`, the next process can request there
+/// the listening sockets that this one opened itself.
+pub(super) fn inherited_socket_line(exposes: bool) -> String {
+    let expose = if exposes { " expose-fd listeners" } else { "" };
+    format!("stats socket fd@{STATS_DESCRIPTOR} level admin{expose}")
 }

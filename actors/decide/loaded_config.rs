@@ -115,12 +115,23 @@ pub fn inherited_descriptors(text: &str) -> BTreeSet<RawFd> {
     descriptors
 }
 
-/// Returns whether a process of the file with these lines inherits its Runtime API socket, as
-/// [`STATS_DESCRIPTOR`](super::haproxy_config::STATS_DESCRIPTOR). Reads no further than the base configuration.
-pub fn inherits_stats_socket(lines: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
-    let expected = inherited_socket_line();
+/// A Runtime API socket that a process inherits, as [`STATS_DESCRIPTOR`](super::haproxy_config::STATS_DESCRIPTOR).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InheritedStatsSocket {
+    /// Whether the next process can request there the listening sockets that this one opened itself.
+    pub exposes_listeners: bool,
+}
+
+/// Returns the Runtime API socket that a process of the file with these lines inherits; `None` where it opens its own.
+/// Reads no further than the base configuration.
+pub fn inherited_stats_socket(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Option<InheritedStatsSocket> {
+    let [plain, exposing] = [false, true].map(inherited_socket_line);
     let mut base = lines.into_iter().take_while(|line| line.as_ref() != END_OF_BASE);
-    base.any(|line| line.as_ref().trim_start() == expected)
+    base.find_map(|line| match line.as_ref().trim_start() {
+        line if line == plain => Some(InheritedStatsSocket { exposes_listeners: false }),
+        line if line == exposing => Some(InheritedStatsSocket { exposes_listeners: true }),
+        _ => None,
+    })
 }
 
 impl LoadedSection {

@@ -113,8 +113,11 @@ impl State {
             warnings: self
                 .running()
                 .and_then(|running| running.warnings.services.get(name))
+                .into_iter()
+                .flatten()
                 .cloned()
-                .unwrap_or_default(),
+                .chain(without_effect(&service.definition))
+                .collect(),
             last: LastChange {
                 applied_unix_ms: applied.map(|applied| now.unix_ms_at(applied.at)),
                 class: applied.map(|applied| applied.class.as_str().to_owned()),
@@ -138,6 +141,25 @@ fn slots_of(service: &DesiredService) -> &SlotTable {
 /// Returns the number of free slots in the process.
 fn free_slots(section: &Section, slots: &SlotTable) -> usize {
     section.observed.keys().filter(|name| slots.is_free(name)).count()
+}
+
+/// Returns a warning about the keys of a definition that have no effect, because its section is in the base
+/// configuration.
+fn without_effect(definition: &ServiceDefinition) -> Option<String> {
+    let frame = definition.frame()?;
+    let keys = [
+        ("port", definition.listen.is_some()),
+        ("binds", !definition.binds.is_empty()),
+        ("tls", definition.tls.is_some()),
+        ("listen_options", !definition.listen_options.is_empty()),
+        ("domains", !definition.domains.is_empty()),
+        ("default", definition.is_default),
+    ];
+    let set: Vec<&str> = keys.iter().filter(|(_, is_set)| *is_set).map(|(key, _)| *key).collect();
+    (!set.is_empty()).then(|| {
+        let place = frame.place();
+        format!("its section is in the base configuration ({place}), so that these keys have no effect: {}", set.join(", "))
+    })
 }
 
 /// Returns the domains of a service as display texts.

@@ -8,7 +8,7 @@ use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::haproxy_config::{
     SectionStyle, default_server_words, section, section_after, section_header, server_line, server_words,
 };
-use proxymgr_actors::decide::loaded_config::{LineIndex, inherits_stats_socket, parse_sections};
+use proxymgr_actors::decide::loaded_config::{LineIndex, inherited_stats_socket, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{joined, quoted, split_line};
 use proxymgr_actors::decide::rejection::named_services;
@@ -221,11 +221,11 @@ fn base_config_has_no_duplicate_lines() {
 #[test]
 fn stats_socket_is_inherited_only_from_this_daemon() {
     let ours = base_of(&[], &[]);
-    assert!(inherits_stats_socket(base::text(&ours).lines()));
+    assert!(inherited_stats_socket(base::text(&ours).lines()).is_some_and(|socket| !socket.exposes_listeners));
     let own_line = base_of(&["stats socket /run/haproxy/stats.sock level admin"], &[]);
-    assert!(!inherits_stats_socket(base::text(&own_line).lines()));
+    assert!(inherited_stats_socket(base::text(&own_line).lines()).is_none());
     let delegated = base::text(&BaseConfig { management: ProxyManagement::Delegated, ..ours });
-    assert!(!inherits_stats_socket(delegated.lines()));
+    assert!(inherited_stats_socket(delegated.lines()).is_none());
     assert!(delegated.contains("stats socket /run/haproxy/stats.sock mode 600 level admin expose-fd listeners\n"));
 }
 

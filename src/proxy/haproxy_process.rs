@@ -42,6 +42,8 @@ struct Shared {
     /// Whether the listener that an earlier daemon may have left beside the socket's path has been handled.
     recovered: Cell<bool>,
     watched: WatchedProcesses,
+    /// Whether the process that was started last passes on listening sockets that it opened itself.
+    exposes_listeners: Cell<bool>,
     /// The recipient of changes of servers' health.
     health_to: RefCell<Option<Recipient<ServerHealthReported>>>,
     log: Logger,
@@ -64,6 +66,7 @@ impl HaproxyProcesses {
                 stats,
                 recovered: Cell::new(false),
                 watched,
+                exposes_listeners: Cell::new(false),
                 health_to: RefCell::default(),
                 log,
             }),
@@ -104,14 +107,28 @@ impl ProxyProcesses for HaproxyProcesses {
     }
 }
 
+/// The Runtime API socket of a process that is being started.
+struct OpenedRuntime {
+    listener: OwnedFd,
+    /// A client of it.
+    runtime: Rc<dyn RuntimeApi>,
+    /// Whether the next process can request listening sockets of the process there.
+    exposes_listeners: bool,
+}
+
 impl Shared {
     async fn start(&self, descriptors: Vec<RawFd>, replaces: &[u32]) -> Result<RunningProcess, String> {
         let mut arguments = vec![OsString::from("-f"), self.watched.config_path().into(), "-db".into()];
+        let opened = self.stats_listener().await?;
+        let exposes = opened.as_ref().is_some_and(|opened| opened.exposes_listeners);
         if !replaces.is_empty() {
+            if let Some(stats) = self.stats.as_ref().filter(|_| exposes && self.exposes_listeners.get()) {
+                arguments.extend(["-x".into(), stats.path().into()]);
+            }
             arguments.push("-sf".into());
             arguments.extend(replaces.iter().map(|pid| pid.to_string().into()));
         }
-        let (listener, runtime) = self.stats_listener().await?.unzip();
+        let (listener, runtime) = opened.map(|opened| (opened.listener, opened.runtime)).unzip();
         let (output, writer) = process_output::pipe().map_err(|error| format!("cannot open a pipe: {error}"))?;
         let inherited = Inherited { listeners: descriptors, stats: listener };
         let (binary, stats) = (self.binary.clone(), self.stats.clone().filter(|_| runtime.is_some()));
@@ -122,6 +139,7 @@ impl Shared {
         })?;
         let pid = child.id().ok_or("the process that was started has no id")?;
         self.watched.begin(pid);
+        self.exposes_listeners.set(exposes);
         spawn(process_output::forward(output, pid, self.on_health_change(pid), self.log.clone()));
         info!(self.log, "HAProxy started"; "pid" => pid, "replaces" => format!("{replaces:?}"));
         Ok(RunningProcess { pid, exit: self.reaped(pid, child), runtime })
@@ -136,18 +154,17 @@ impl Shared {
         })
     }
 
-    /// Returns the Runtime API socket that a new process inherits, and a client of it; `None` if the process opens its
-    /// own.
-    async fn stats_listener(&self) -> Result<Option<(OwnedFd, Rc<dyn RuntimeApi>)>, String> {
+    /// Opens the Runtime API socket that a new process inherits; `None` if the process opens its own.
+    async fn stats_listener(&self) -> Result<Option<OpenedRuntime>, String> {
         let Some(stats) = self.stats.clone() else { return Ok(None) };
         let next_path = stats.next_path();
         let config = self.watched.config_path().to_owned();
         let prepared = spawn_blocking(move || stats.prepare(&config)).await;
         let prepared = prepared.unwrap_or_else(|error| Err(format!("opening a socket was interrupted: {error}")))?;
-        let Some(Prepared { listener, client }) = prepared else { return Ok(None) };
+        let Some(Prepared { listener, client, exposes_listeners }) = prepared else { return Ok(None) };
         let socket = HaproxySocket::opened(client, next_path, self.log.clone());
         let socket = socket.map_err(|error| format!("cannot use the connection to a new process: {error}"))?;
-        Ok(Some((listener, Rc::new(socket))))
+        Ok(Some(OpenedRuntime { listener, runtime: Rc::new(socket), exposes_listeners }))
     }
 
     /// Waits in a separate task, so that the child is reaped even if the caller is gone.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use proxymgr_actors::decide::haproxy_config::STATS_DESCRIPTOR;
-use proxymgr_actors::decide::loaded_config::inherits_stats_socket;
+use proxymgr_actors::decide::loaded_config::{InheritedStatsSocket, inherited_stats_socket};
 use proxymgr_actors::limits::LISTEN_BACKLOG;
 use rustix::io::fcntl_dupfd_cloexec;
 
@@ -45,6 +45,8 @@ pub(super) struct Prepared {
     pub(super) listener: OwnedFd,
     /// Connected to the listener.
     pub(super) client: UnixStream,
+    /// Whether the next process can request listening sockets of the process there.
+    pub(super) exposes_listeners: bool,
 }
 
 impl StatsSocket {
@@ -73,14 +75,13 @@ impl StatsSocket {
     /// # Errors
     /// The file could not be read or the socket could not be opened.
     pub(super) fn prepare(&self, config: &Path) -> Result<Option<Prepared>, String> {
-        if !is_inherited_by(config).map_err(|error| format!("cannot read {}: {error}", config.display()))? {
-            return Ok(None);
-        }
+        let inherited = inherited_by(config).map_err(|error| format!("cannot read {}: {error}", config.display()))?;
+        let Some(InheritedStatsSocket { exposes_listeners }) = inherited else { return Ok(None) };
         let next = self.next_path();
         let mut unpublished = self.unpublished();
         *unpublished = None;
         let prepared = listening(&next)
-            .and_then(|listener| Ok(Prepared { listener, client: UnixStream::connect(&next)? }))
+            .and_then(|listener| Ok(Prepared { listener, client: UnixStream::connect(&next)?, exposes_listeners }))
             .and_then(|prepared| prepared.client.set_nonblocking(true).map(|()| prepared));
         prepared.map(Some).map_err(|error| {
             remove_quietly(&next);
@@ -137,11 +138,11 @@ pub(super) fn stand_in() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?)
 }
 
-fn is_inherited_by(config: &Path) -> io::Result<bool> {
+fn inherited_by(config: &Path) -> io::Result<Option<InheritedStatsSocket>> {
     let mut problem = None;
     let lines = BufReader::new(File::open(config)?).lines().map_while(|line| line.map_err(|e| problem = Some(e)).ok());
-    let is_inherited = inherits_stats_socket(lines);
-    problem.map_or(Ok(is_inherited), Err)
+    let inherited = inherited_stats_socket(lines);
+    problem.map_or(Ok(inherited), Err)
 }
 
 /// Opens a listener. No client can connect before its mode is set, because the socket does not listen until then.

@@ -58,7 +58,10 @@ impl<'a> Reader<'a> {
             .filter(|section| section.keyword == "global")
             .flat_map(|section| section.lines.iter().filter_map(words_of))
             .collect();
-        let missing_in_global = own_lines::of_global(config, &global, state_file.as_deref());
+        let is_left = |line: &Line| bind_line::read(line, false).is_some_and(|bind| !bind.left.is_empty());
+        let has_conditionals = || lines().any(|line| line.directive() == Some(Directive::If));
+        let opens_sockets = lines().any(is_left) || has_conditionals();
+        let missing_in_global = own_lines::of_global(config, &global, state_file.as_deref(), opens_sockets);
         let layout = BaseLayout {
             state_file,
             is_of_files: true,

@@ -56,8 +56,14 @@ pub(super) fn state_file_in_use<'a>(config: &BaseConfig, mut lines: impl Iterato
     config.state_file.clone().filter(|_| !decided)
 }
 
-/// Returns the lines that the `global` section lacks, which the operator's lines are given in words.
-pub(super) fn of_global(config: &BaseConfig, global: &[Vec<Word>], state_file: Option<&Path>) -> Vec<String> {
+/// Returns the lines that the `global` section with these lines lacks. `opens_sockets` tells whether HAProxy opens some
+/// listening sockets itself, which the next process then takes over.
+pub(super) fn of_global(
+    config: &BaseConfig,
+    global: &[Vec<Word>],
+    state_file: Option<&Path>,
+    opens_sockets: bool,
+) -> Vec<String> {
     let path = config.socket_path.to_string_lossy();
     let begins_with = |start: &[&str]| {
         global.iter().any(|words| {
@@ -67,7 +73,7 @@ pub(super) fn of_global(config: &BaseConfig, global: &[Vec<Word>], state_file: O
     let mut lines = Vec::new();
     if !begins_with(&["stats", "socket", &path]) {
         lines.push(match config.management {
-            ProxyManagement::Supervised => inherited_socket_line(),
+            ProxyManagement::Supervised => inherited_socket_line(opens_sockets),
             // A new process requests there the listening sockets that it cannot inherit (`-x`).
             ProxyManagement::Delegated | ProxyManagement::External => {
                 format!("stats socket {} mode 600 level admin expose-fd listeners", path_word(&config.socket_path))

@@ -20,7 +20,7 @@ pub(super) fn layout(config: &BaseConfig) -> BaseLayout {
     let mut text = own_lines::header(config);
     text.push_str("\nglobal\n");
     push_lines(&mut text, &config.global);
-    push_lines(&mut text, &own_lines::of_global(config, &global, state_file.as_deref()));
+    push_lines(&mut text, &own_lines::of_global(config, &global, state_file.as_deref(), false));
     text.push_str("\ndefaults\n");
     push_lines(&mut text, &own_lines::of_defaults(state_file.is_some()));
     if config.defaults.is_empty() {
