@@ -11,20 +11,23 @@ use super::{host_record, service_definition};
 use crate::limits::UNKNOWN_KEYS_SHOWN_MAX;
 use crate::model::{SeenHost, SourceKind, SourceSpec};
 
-/// Returns a warning for each unknown key of a definition; the last one counts those beyond the limit. Empty for a kind
-/// of source that is not among `kinds`, because its keys are not known.
-pub fn in_definition(source: &SourceSpec, kinds: &[SourceKind]) -> Vec<String> {
+/// Returns each unknown key of a definition with its warning. Empty for a kind of source that is not among `kinds`,
+/// because its keys are not known.
+pub fn of_definition<'a>(source: &'a SourceSpec, kinds: &[SourceKind]) -> Vec<(&'a str, String)> {
     let Some(kind) = kinds.iter().find(|kind| kind.name == source.kind) else { return Vec::new() };
-    let unknown: Vec<&str> = source
-        .settings
-        .keys()
-        .map(String::as_str)
-        .filter(|key| !kind.keys.contains(key) && !is_free_key(key))
-        .collect();
+    let unknown =
+        source.settings.keys().map(String::as_str).filter(|key| !kind.keys.contains(key) && !is_free_key(key));
+    unknown.map(|key| (key, definition_warning(key, *kind, kinds))).collect()
+}
+
+/// Returns the warnings of [`of_definition`]; the last one counts those beyond the limit.
+pub fn in_definition(source: &SourceSpec, kinds: &[SourceKind]) -> Vec<String> {
+    let unknown = of_definition(source, kinds);
+    let more = unknown.len().saturating_sub(UNKNOWN_KEYS_SHOWN_MAX);
     let mut warnings: Vec<String> =
-        unknown.iter().take(UNKNOWN_KEYS_SHOWN_MAX).map(|key| definition_warning(key, *kind, kinds)).collect();
-    if unknown.len() > UNKNOWN_KEYS_SHOWN_MAX {
-        warnings.push(format!("{} more keys are not known and have no effect", unknown.len() - UNKNOWN_KEYS_SHOWN_MAX));
+        unknown.into_iter().take(UNKNOWN_KEYS_SHOWN_MAX).map(|(_, warning)| warning).collect();
+    if more > 0 {
+        warnings.push(format!("{more} more keys are not known and have no effect"));
     }
     warnings
 }

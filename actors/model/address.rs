@@ -101,6 +101,10 @@ impl Endpoint {
     /// Parses the form in HAProxy's file; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, port) = text.rsplit_once(':')?;
+        // Rust's numbers may have a sign; HAProxy's port with one is relative to the client's.
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
         Some(Self { address: Address::parse(address).ok()?, port: port.parse().ok()? })
     }
 }
@@ -136,7 +140,7 @@ mod tests {
         for text in ["10.0.0.1:80", "[2001:db8::1]:80", "a.example:65535"] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
         }
-        for text in ["", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", ":80", "/run/web.sock", "fd@3"] {
+        for text in ["", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", ":80", "10.0.0.1:+80", "/run/web.sock", "fd@3"] {
             assert_eq!(Endpoint::parse(text), None, "{text}");
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::model::{BaseConfig, Descriptors};
 pub use bind_line::addresses_of;
 pub use layout::{BaseLayout, BoundBase, LeftBind};
+pub use operator_files::{MARKER, is_marker};
 pub use own_lines::is_ours;
 
 /// Returns the text of a base configuration without services, whose sockets HAProxy opens itself.

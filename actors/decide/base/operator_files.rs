@@ -16,7 +16,7 @@ use crate::model::{
 };
 
 /// The comment that marks the place of a service's servers.
-const MARKER: &str = "proxymgr: servers";
+pub const MARKER: &str = "proxymgr: servers";
 
 /// The same in a template of ElasticPyProxy.
 const EP2_MARKER: [&str; 3] = ["{{", "nodes", "}}"];
@@ -312,7 +312,8 @@ fn unconditional_sections(file: &File) -> impl Iterator<Item = &Section> {
     })
 }
 
-fn is_marker(line: &Line) -> bool {
+/// Returns whether a line marks the place of a service's servers.
+pub fn is_marker(line: &Line) -> bool {
     let is_comment = line.is_blank() && line.comment() == Some(MARKER);
     is_comment
         || line.tokens().iter().map(|token| token.text.as_str()).eq(EP2_MARKER)

@@ -64,6 +64,8 @@ impl Base {
 /// One file. Each begins outside of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
+    /// Its name, as it was passed to [`File::read`].
+    pub name: Arc<str>,
     /// The lines before the first section: comments, blank lines, conditionals.
     pub preamble: Vec<Line>,
     /// The sections, in order.
@@ -113,12 +115,25 @@ pub enum Directive {
     Other,
 }
 
+impl fmt::Display for Base {
+    /// Writes the texts of all files, as HAProxy reads them one after the other.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.files.iter().map(File::to_string).collect();
+        let last = texts.len().saturating_sub(1);
+        texts.iter().enumerate().try_for_each(|(index, text)| {
+            f.write_str(text)?;
+            // Otherwise the first line of the next file would continue the last one.
+            if index < last && !text.ends_with('\n') { f.write_str("\n") } else { Ok(()) }
+        })
+    }
+}
+
 impl File {
     /// Reads the text of a file; `name` is for the places of its lines. Every text has a reading: HAProxy judges its
     /// content.
     pub fn read(name: &str, text: &str) -> Self {
         let name: Arc<str> = name.into();
-        let mut file = Self { preamble: Vec::new(), sections: Vec::new() };
+        let mut file = Self { name: Arc::clone(&name), preamble: Vec::new(), sections: Vec::new() };
         for (index, text) in text.split_inclusive('\n').enumerate() {
             let place = Place { file: Arc::clone(&name), line: index + 1 };
             let line = Line { text: text.to_owned(), lexed: lex(text), place };
