@@ -35,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   proxymgr demo                                    run a demonstration, without ZooKeeper
   proxymgr check -c /etc/proxymgr/proxymgr.yml     check the settings
+  proxymgr check services/web.yml                  check a definition, with HAProxy's own check
   proxymgr run -c /etc/proxymgr/proxymgr.yml       run the daemon in the foreground
   proxymgr plan                                    show pending changes of HAProxy, with reasons
   proxymgr status                                  show the status of the daemon; top follows it
@@ -53,7 +54,7 @@ Signals to the daemon:
 
 Exit codes:
   0   success
-  1   invalid settings or scenario, or an expectation of a scenario failed
+  1   invalid settings, definition or scenario, or an expectation of a scenario failed
   2   invalid command line
   3   another proxymgr manages the same haproxy.cfg
   4   something required is missing, in use or not permitted, or no daemon answers
@@ -73,7 +74,8 @@ pub struct Cli {
 enum Command {
     /// Run the daemon in the foreground, for supervisord or systemd.
     Run(RunArgs),
-    /// Check the settings, the HAProxy binary, and the files and directories they need; change nothing.
+    /// Check the settings, the HAProxy binary, and the files and directories they need, or definitions of services;
+    /// change nothing.
     Check(check::CheckArgs),
     /// Print the haproxy.cfg for the current state of discovery.
     Render(GatherArgs),
@@ -95,7 +97,7 @@ enum Command {
     Refresh(orders::RefreshArgs),
     /// Reload HAProxy, at most once per haproxy.reload_interval.
     Reload(orders::ReloadArgs),
-    /// Convert the configuration of ElasticPyProxy or proxym; options without an equivalent become comments.
+    /// Convert a haproxy.cfg, or the configuration of SmartStack's synapse, ElasticPyProxy or proxym.
     Import(import::ImportArgs),
     /// Run a demonstration: a real HAProxy in front of three small backends, with services in a directory of files.
     Demo(DemoArgs),

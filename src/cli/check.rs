@@ -1,30 +1,42 @@
-//! `proxymgr check`: finds everything that would prevent the daemon from working, before it is started.
+//! `proxymgr check`: finds everything that would prevent the daemon or a service from working, before it is started.
 
+pub(super) mod definitions;
 mod environment;
+mod lines;
+pub(super) mod rendered;
+mod writers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use nix::unistd::{AccessFlags, access};
 
 use proxymgr_actors::model::ProxyManagement;
 
+use self::definitions::Definitions;
 use super::{SettingsArgs, block_on, connect, output, quiet_log};
 use crate::daemon::base_config_check;
 use crate::discovery;
 use crate::failure::Failure;
-use crate::settings::{ConsulToken, ServiceConfigSettings, Settings};
+use crate::settings::{ConsulToken, DEFAULT_FILE, ServiceConfigSettings, Settings, SettingsSources};
 use crate::status::format::counted;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
+    /// Check only this definition, or all of this directory, as they would be rendered with the settings; - is standard
+    /// input. Without it, the settings are checked.
+    #[arg(value_name = "DEFINITIONS", value_hint = ValueHint::AnyPath)]
+    definitions: Option<PathBuf>,
+    /// The name of the service whose definition is on standard input.
+    #[arg(long, value_name = "SERVICE", default_value = "service", requires = "definitions")]
+    name: String,
     #[command(flatten)]
     settings: SettingsArgs,
     /// Also query every source and HAProxy's socket.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "definitions")]
     connect: bool,
     /// Time-out for each query.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -32,20 +44,62 @@ pub struct CheckArgs {
     timeout: Duration,
 }
 
+impl CheckArgs {
+    /// The settings; a definition can be checked without any.
+    fn sources(&self) -> SettingsSources {
+        let sources = self.settings.sources();
+        let is_absent = self.definitions.is_some() && self.settings.config == Path::new(DEFAULT_FILE);
+        let file = sources.file.filter(|file| !is_absent || file.exists());
+        SettingsSources { file, ..sources }
+    }
+}
+
 /// Prints all problems; fails if there are any.
 pub fn check(args: &CheckArgs) -> Result<(), Failure> {
-    let loaded = Settings::load(&args.settings.sources())?;
+    let loaded = Settings::load(&args.sources())?;
     loaded.remarks.iter().for_each(|remark| output::remark(remark));
     let settings = loaded.settings;
-    environment::warnings(&settings.haproxy).iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
-    let mut problems = directories(&settings);
     let logging = quiet_log(&settings);
-    problems.extend(block_on(base_config_check::mistakes(&settings, logging.root())));
-    problems.extend(unreadable_files(&settings));
-    problems.extend(unknown_sources(&settings));
+    let read = |path: &Path, result: std::io::Result<Definitions>| {
+        result.map_err(|error| Failure::CannotStart(format!("{} cannot be read: {error}", path.display())))
+    };
+    let definitions = match (&args.definitions, &settings.service_config) {
+        (Some(path), _) if path == Path::new("-") => Some(read(path, Definitions::from_standard_input(&args.name))?),
+        (Some(path), _) => Some(read(path, Definitions::at(path))?),
+        // A directory that cannot be read is a problem of the settings.
+        (None, ServiceConfigSettings::File { path }) => Definitions::at(path).ok(),
+        (None, _) => None,
+    };
+    let mut problems = Vec::new();
+    let mut is_base_valid = true;
+    if args.definitions.is_none() {
+        let warnings = environment::warnings(&settings.haproxy);
+        warnings.iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
+        problems.extend(directories(&settings));
+        let of_base = block_on(base_config_check::mistakes(&settings, logging.root()));
+        is_base_valid = of_base.is_empty();
+        problems.extend(of_base);
+        problems.extend(unreadable_files(&settings));
+        problems.extend(unknown_sources(&settings));
+        problems.extend(writers::conflicts(&settings));
+    }
+    let mut judged = None;
+    if let Some(definitions) = definitions {
+        let found = judged.insert(definitions::judge(definitions, &settings, logging.root())?);
+        if is_base_valid {
+            found.mistakes.extend(block_on(rendered::mistakes(found, &settings, logging.root())));
+        }
+        found.warnings.drain(..).for_each(|warning| output::remark(&format!("warning: {warning}")));
+        problems.extend(found.mistakes.iter().map(ToString::to_string));
+    }
     if problems.is_empty() {
-        output::print("The settings are valid.\n");
-        return if args.connect { connect::connect(&settings, args.timeout) } else { Ok(()) };
+        if args.definitions.is_none() {
+            output::print("The settings are valid.\n");
+        }
+        if let Some(judged) = &judged {
+            output::print(&format!("The definitions are valid: {}.\n", counted(judged.services.len(), "service")));
+        }
+        return if args.connect { connect::connect(judged, &settings, args.timeout) } else { Ok(()) };
     }
     output::remark(&format!("{}:", counted(problems.len(), "problem")));
     problems.iter().for_each(|problem| output::remark(&format!("  {problem}")));

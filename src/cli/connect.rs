@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proxymgr_actors::decide::{annotation, rivals, unknown_keys};
+use proxymgr_actors::decide::unknown_keys;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
 use proxymgr_actors::model::{ProcessInfo, ProxyManagement};
 use proxymgr_actors::port::{RuntimeApi, RuntimeError};
@@ -11,6 +11,8 @@ use slog::Logger;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
+use super::check::definitions::{Definitions, Judged, JudgedService};
+use super::check::rendered;
 use super::desired::{Inbox, first_good};
 use super::text::printable;
 use super::{block_on, output, quiet_log};
@@ -37,50 +39,65 @@ struct Kind {
 }
 
 /// Prints the answer of each, within `limit`. A silent source is a failure; a silent HAProxy may not be started yet.
-pub fn connect(settings: &Settings, limit: Duration) -> Result<(), Failure> {
+pub fn connect(judged: Option<Judged>, settings: &Settings, limit: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
     let (sources, sockets) = block_on(async {
-        let sources = ask_sources(settings, limit, logging.root()).await;
+        let sources = ask_sources(judged, settings, limit, logging.root()).await;
         (sources, ask_sockets(settings, limit, logging.root()).await)
     });
-    let (text, all_answer) = sources?;
+    let (text, answers) = sources?;
     output::print(&printable_lines(&format!("{text}{sockets}")));
-    if all_answer {
-        return Ok(());
+    match answers {
+        Answers::Good => Ok(()),
+        Answers::Mistaken => Err(Failure::Reported),
+        Answers::NotAll => {
+            let limit = humantime::format_duration(limit);
+            Err(Failure::CannotStart(format!("not all sources answered within {limit}")))
+        }
     }
-    Err(Failure::CannotStart(format!("not all sources answered within {}", humantime::format_duration(limit))))
 }
 
-/// Answers of the sources, and whether all of them answered.
-async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Result<(String, bool), Failure> {
+/// Whether all sources answered, and without mistakes.
+enum Answers {
+    Good,
+    Mistaken,
+    NotAll,
+}
+
+/// Answers of the sources. Definitions that are not judged yet are read first.
+async fn ask_sources(
+    judged: Option<Judged>,
+    settings: &Settings,
+    limit: Duration,
+    log: &Logger,
+) -> Result<(String, Answers), Failure> {
     let discovery = Discovery::to_look(settings, log)?;
-    let (inbox, seen) = Inbox::open();
-    let _definitions_open = discovery.definitions.open(inbox);
-    let definitions = match first_good(seen, Instant::now() + limit, |seen: DefinitionsSeen| seen.result).await {
-        Ok(definitions) => definitions,
-        Err(error) => return Ok((format!("definitions: no answer: {error}\n"), false)),
+    let judged = match judged {
+        Some(judged) => judged,
+        None => {
+            let (inbox, seen) = Inbox::open();
+            let _definitions_open = discovery.definitions.open(inbox);
+            match first_good(seen, Instant::now() + limit, |seen: DefinitionsSeen| seen.result).await {
+                Ok(definitions) => {
+                    let mut judged = Definitions::of(definitions).judge(settings);
+                    judged.mistakes.extend(rendered::mistakes(&judged, settings, log).await);
+                    judged
+                }
+                Err(error) => return Ok((format!("definitions: no answer: {error}\n"), Answers::NotAll)),
+            }
+        }
     };
-    let definitions = rivals::settle(definitions.into(), |_| None);
     let networks = host_networks::of(settings);
-    let mut text = format!("definitions: {}\n", counted(definitions.len(), "service"));
+    let mut text = format!("definitions: {}\n", counted(judged.services.len(), "service"));
+    let mistakes = judged.mistakes.iter().map(ToString::to_string);
+    mistakes.chain(judged.warnings).for_each(|problem| text.push_str(&format!("  {problem}\n")));
     // All sources are queried in parallel, with the same deadline.
     let mut queries = Vec::new();
-    for (name, raw) in &*definitions {
-        match annotation::parse(name, raw, &settings.haproxy.options) {
-            Ok(parsed) => {
-                let unknown = unknown_keys::in_definition(&parsed.definition.source, discovery.hosts.kinds());
-                parsed
-                    .warnings
-                    .iter()
-                    .chain(&unknown)
-                    .for_each(|warning| text.push_str(&format!("  {name}: {warning}\n")));
-                let (inbox, seen) = Inbox::open();
-                let source = parsed.definition.source;
-                let open = discovery.hosts.open(&parsed.definition.name, &source, inbox);
-                queries.push((name.clone(), source.kind, seen, open));
-            }
-            Err(mistakes) => mistakes.iter().for_each(|mistake| text.push_str(&format!("  {name}: {mistake}\n"))),
-        }
+    for JudgedService { service, .. } in &judged.services {
+        let (inbox, seen) = Inbox::open();
+        let (name, source) = (&service.definition.name, &service.definition.source);
+        let open = discovery.hosts.open(name, source, inbox);
+        queries.push((name.clone(), source.kind.clone(), seen, open));
     }
     let deadline = Instant::now() + limit;
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
@@ -94,7 +111,7 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
         match answer {
             Ok(mut seen) => {
                 kind.entries += seen.len();
-                networks.granted(&settings.haproxy.options.grants.hosts_of(&name)).judge(&mut seen);
+                networks.granted(&settings.haproxy.options.grants.hosts_of(name.as_str())).judge(&mut seen);
                 kind.remarks.extend(unusable(&seen).map(|remark| (name.to_string(), remark)));
                 kind.remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| (name.to_string(), remark)));
             }
@@ -102,7 +119,12 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
         }
     }
     kinds.iter().for_each(|(name, kind)| text.push_str(&kind.text(name)));
-    Ok((text, kinds.values().all(|kind| kind.silent.is_empty())))
+    let answers = match kinds.values().all(|kind| kind.silent.is_empty()) {
+        _ if !judged.mistakes.is_empty() => Answers::Mistaken,
+        true => Answers::Good,
+        false => Answers::NotAll,
+    };
+    Ok((text, answers))
 }
 
 impl Kind {

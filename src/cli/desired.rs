@@ -66,6 +66,11 @@ pub struct Placed {
 }
 
 impl DesiredService {
+    /// A service with these hosts, without a saved state.
+    pub fn new(definition: Arc<ServiceDefinition>, hosts: Arc<HostList>) -> Self {
+        Self { definition, hosts, slots: SlotTable::default(), ids: ServerIdRegistry::default() }
+    }
+
     /// The service as it should be in a HAProxy of this version, which is external or not.
     pub fn placed(&self, settings: &Settings, version: Option<ProxyVersion>, is_external: bool) -> Placed {
         let update = settings.haproxy.policy.update;

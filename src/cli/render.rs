@@ -1,15 +1,16 @@
 //! `proxymgr render`: prints the desired haproxy.cfg.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::decide::base::{self, BoundBase};
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
-use proxymgr_actors::model::{BaseConfig, Descriptors, ProxyManagement};
+use proxymgr_actors::model::{BaseConfig, Descriptors, ProxyManagement, ProxyVersion, ServiceName};
 
-use super::desired::{Placed, gather_desired};
+use super::desired::{DesiredService, Placed, gather_desired};
 use super::{block_on, output, quiet_log};
 use crate::failure::Failure;
 use crate::proxy::haproxy_binary::HaproxyBinary;
@@ -30,22 +31,51 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     if let Err(error) = &version {
         output::remark(&format!("# {error}; the file is written for the oldest supported version"));
     }
-    // The file of the daemon refers to inherited descriptors; this one is for a HAProxy that opens its own sockets.
+    let version = version.ok().map(|(version, _)| version);
+    let rendered =
+        rendered(settings, version, &settings.haproxy.policy.base_config.map_path, desired.services.values());
+    output::print_lines(&rendered.pieces.concat());
+    Ok(())
+}
+
+/// haproxy.cfg in pieces.
+pub(super) struct Rendered {
+    /// Its text: the base configuration with the sections in it, the other services, the shared frontends.
+    pub(super) pieces: Vec<Arc<str>>,
+    /// The pieces of services.
+    pub(super) sections: BTreeMap<ServiceName, Arc<str>>,
+    /// Where the operator's files have each line of the base; `None` for other lines.
+    pub(super) places: Vec<Option<Arc<str>>>,
+    /// Whether it has shared frontends, which need the map.
+    pub(super) has_frontends: bool,
+}
+
+/// Renders the file. That of the daemon refers to inherited descriptors; this one is for a HAProxy that opens its own
+/// sockets.
+pub(super) fn rendered<'a>(
+    settings: &Settings,
+    version: Option<ProxyVersion>,
+    map_path: &Path,
+    services: impl Iterator<Item = &'a DesiredService> + Clone,
+) -> Rendered {
     let base_config =
         &BaseConfig { management: ProxyManagement::Delegated, ..settings.haproxy.policy.base_config.clone() };
-    let version = version.ok().map(|(version, _)| version);
     let layout = Arc::new(base::layout(base_config));
     let style = SectionStyle::of(&layout, version);
     let none = Descriptors::new();
-    let mut sections = BTreeMap::new();
-    for (name, service) in &desired.services {
+    let section = |service: &DesiredService| {
         let Placed { servers, ids, .. } = service.placed(settings, version, false);
         let definition = layout.applied_to(&service.definition);
-        sections.insert(name, haproxy_config::section(&definition, &none, &servers, &ids, style));
-    }
-    let services = desired.services.values().map(|service| (&*service.definition, &none));
-    let mut pieces = BoundBase::new(layout.clone(), none.clone()).pieces(&sections);
-    pieces.extend(frontends(services, style, &base_config.map_path).into_values());
-    output::print_lines(&pieces.concat());
-    Ok(())
+        (definition.name.clone(), haproxy_config::section(&definition, &none, &servers, &ids, style))
+    };
+    let sections: BTreeMap<ServiceName, Arc<str>> = services.clone().map(section).collect();
+    let of_services = services.map(|service| (&*service.definition, &none));
+    let frontends = frontends(of_services, style, map_path);
+    let base = BoundBase::new(layout.clone(), none.clone());
+    let texts = sections.iter().map(|(name, text)| (name, text.clone())).collect();
+    let mut pieces = base.pieces(&texts);
+    let places = base.places(&texts);
+    let has_frontends = !frontends.is_empty();
+    pieces.extend(frontends.into_values());
+    Rendered { pieces, sections, places, has_frontends }
 }

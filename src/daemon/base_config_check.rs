@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use proxymgr_actors::decide::base::{self, BoundBase};
 use proxymgr_actors::model::Descriptors;
-use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText};
+use proxymgr_actors::port::{CheckFailure, ConfigText};
 use slog::Logger;
 
 use super::supported_version;
-use crate::proxy::config_file::HaproxyConfigFile;
 use crate::proxy::haproxy_binary::HaproxyBinary;
+use crate::proxy::trial::Trial;
 use crate::settings::Settings;
 
 /// Problems of the HAProxy binary, or of the operator's lines as HAProxy reports them.
@@ -24,17 +24,14 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
     if let Err(failure) = supported_version(&binary).await {
         return vec![format!("haproxy.path: {failure}")];
     }
-    // Checked in a separate directory, so that the candidate of a running daemon is not overwritten.
-    let directory = match tempfile::Builder::new().prefix("proxymgr-check-").tempdir() {
-        Ok(directory) => directory,
-        Err(error) => return vec![format!("cannot create a temporary directory: {error}")],
+    let trial = match Trial::open(binary, log) {
+        Ok(trial) => trial,
+        Err(error) => return vec![error],
     };
-    let file = HaproxyConfigFile::new(binary, directory.path().join("haproxy.cfg"), log.clone());
     let config = &settings.haproxy.policy.base_config;
     let base = BoundBase::new(Arc::new(base::layout(config)), Descriptors::new());
     let (text, places) = (base.text(), base.places(&BTreeMap::new()));
-    let candidate = ConfigText { pieces: vec![text.as_str().into()], map: None };
-    match file.check(candidate, Vec::new()).await {
+    match trial.check(ConfigText { pieces: vec![text.as_str().into()], map: None }).await {
         Ok(_) => Vec::new(),
         Err(CheckFailure::Failed(problem)) => vec![problem],
         Err(CheckFailure::Rejected { messages }) => messages

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +23,8 @@ use slog::Logger;
 use super::directory_watch::DirectoryWatches;
 use super::file_roots::FileRoots;
 use super::settings::required;
-use super::watched_files::{FileFilter, FileText, FileWatch};
+pub use super::watched_files::FileText;
+use super::watched_files::{FileFilter, FileWatch, read_file};
 
 /// The keys of a definition that this kind of source reads.
 pub(super) const KEYS: &[&str] = &["path"];
@@ -116,7 +119,7 @@ impl FileDefinitions {
 impl DefinitionSource for FileDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
         let report = move |snapshot: Result<&BTreeMap<OsString, NamedDefinition>, String>, _| {
-            let result = snapshot.map(definitions_of);
+            let result = snapshot.map(|files| with_rivals(files.values().cloned()));
             let hint = |error| format!("{error}; it must contain the service definitions, one per file");
             reader.do_send(DefinitionsSeen::plain(result.map_err(hint)));
         };
@@ -136,15 +139,34 @@ fn is_definition(name: &OsStr) -> bool {
 /// proxym do).
 type NamedDefinition = (Arc<str>, RawDefinition);
 
-fn definitions_of(files: &BTreeMap<OsString, NamedDefinition>) -> BTreeMap<Arc<str>, RawDefinition> {
+/// The definitions of these files by the names of their services, each with its rivals.
+pub fn by_name(files: impl IntoIterator<Item = (PathBuf, FileText)>) -> BTreeMap<Arc<str>, RawDefinition> {
+    with_rivals(files.into_iter().map(|(path, text)| read_definition(&path, text)))
+}
+
+fn with_rivals(named: impl IntoIterator<Item = NamedDefinition>) -> BTreeMap<Arc<str>, RawDefinition> {
     let mut definitions: BTreeMap<Arc<str>, RawDefinition> = BTreeMap::new();
-    for (name, definition) in files.values().cloned() {
+    for (name, definition) in named {
         match definitions.entry(name) {
             Entry::Vacant(free) => drop(free.insert(definition)),
             Entry::Occupied(mut first) => first.get_mut().rivals.push(definition),
         }
     }
     definitions
+}
+
+/// Reads the file of a definition, or all of a directory, once.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn read_files(path: &Path) -> io::Result<Vec<(PathBuf, FileText)>> {
+    let mut paths = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+        paths = entries.iter().filter(|entry| is_definition(&entry.file_name())).map(|entry| entry.path()).collect();
+        paths.sort();
+    }
+    Ok(paths.into_iter().map(|path| (path.clone(), read_file(&path))).collect())
 }
 
 fn read_definition(path: &Path, text: FileText) -> NamedDefinition {

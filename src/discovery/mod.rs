@@ -20,7 +20,7 @@ pub mod mesos;
 pub mod operator_files;
 mod settings;
 mod snapshot_watch;
-mod static_hosts;
+pub mod static_hosts;
 mod watched_files;
 pub mod zookeeper;
 

@@ -23,12 +23,19 @@ pub(super) fn open(
     options: &OptionPolicy,
     watcher: Recipient<HostsSeen>,
 ) -> Result<StaticHosts, String> {
-    let entries: Vec<Value> =
-        required(spec, "hosts", "a list of hosts, like [\"10.0.0.1:80\", {\"address\": \"10.0.0.2\", \"port\": 80}]")?;
-    let hosts = entries.iter().enumerate().map(|(index, entry)| seen_host(index, entry, options)).collect();
-    let source = StaticHosts { hosts, watcher };
+    let source = StaticHosts { hosts: hosts(spec, options)?, watcher };
     source.refresh();
     Ok(source)
+}
+
+/// Returns the hosts in the definition, in its order.
+///
+/// # Errors
+/// There is no list of hosts.
+pub fn hosts(spec: &SourceSpec, options: &OptionPolicy) -> Result<Vec<SeenHost>, String> {
+    let entries: Vec<Value> =
+        required(spec, "hosts", "a list of hosts, like [\"10.0.0.1:80\", {\"address\": \"10.0.0.2\", \"port\": 80}]")?;
+    Ok(entries.iter().enumerate().map(|(index, entry)| seen_host(index, entry, options)).collect())
 }
 
 /// The hosts in a definition. They change only with the definition.

@@ -28,7 +28,7 @@ use super::directory_watch::{DirectoryWatches, FileEvents, WatchedDirectory};
 use super::file_roots::FileRoots;
 
 /// A file's text, or why it cannot be read.
-pub(super) type FileText = Result<Arc<str>, String>;
+pub type FileText = Result<Arc<str>, String>;
 
 /// Makes something of a file's path and text; executed on a thread that may block.
 pub(super) type ReadFile<T> = fn(&Path, FileText) -> T;
@@ -402,6 +402,11 @@ fn is_link(path: &Path) -> bool {
 
 fn unreadable(path: &Path, error: &io::Error) -> String {
     format!("cannot read {}: {error}", path.display())
+}
+
+/// Reads the text of a file that may be anywhere.
+pub(super) fn read_file(path: &Path) -> FileText {
+    read_text(path, None).map_err(|error| unreadable(path, &error))
 }
 
 fn read_text(path: &Path, roots: Option<&FileRoots>) -> io::Result<Arc<str>> {

@@ -1,12 +1,16 @@
 //! ElasticPyProxy: its `ep2.conf`, and its HAProxy template.
 //!
-//! Its single backend becomes one service; the template's `global`, `defaults` and the backend's lines are kept.
-//! Sources are watched instead of polled; slots are used where HAProxy cannot add servers at run time.
+//! Its single backend becomes one service, and its template the base configuration. Sources are watched instead of
+//! polled; slots are used where HAProxy cannot add servers at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use proxymgr_actors::decide::base::is_marker;
+use proxymgr_actors::decide::base::sections::{File, Line, Section};
 
 use super::yaml_text::YamlText;
-use super::{Imported, SERVICES_DIRECTORY};
+use super::{BASE_FILE, BaseFile, Imported, SERVICES};
 
 /// Keys without an equivalent, and what proxymgr does instead.
 const REPLACED: &[(&str, &str)] = &[
@@ -16,7 +20,8 @@ const REPLACED: &[(&str, &str)] = &[
     ("sleep_before_next_run", "sources are watched, not polled"),
     ("log_file", "the log goes to standard error, for systemd or supervisord"),
     ("update_type", "changes are applied at run time where HAProxy can do so, else by a reload"),
-    ("template_file", "the template's lines are in this file and in the service's definition"),
+    ("template_file", "the template is haproxy.base_config"),
+    ("service_name", "haproxy.unit, with run: systemd"),
     ("aws_access_key_id", "credentials come from the usual chain: environment, shared files, the instance's role"),
     ("aws_secret_access_key", "credentials come from the usual chain: environment, shared files, the instance's role"),
 ];
@@ -24,19 +29,28 @@ const REPLACED: &[(&str, &str)] = &[
 /// The default name of the backend.
 const DEFAULT_BACKEND: &str = "haproxynode";
 
-/// Converts the text of an `ep2.conf`. `template` is the text of its `template_file`, if it can be read.
+/// Converts the text of an `ep2.conf`, for this directory of settings. `template` is the text of its `template_file`, if
+/// it can be read.
 ///
 /// # Errors
 /// A line is neither a section, nor a comment, nor `key = value`.
-pub fn from_ep2(text: &str, template: Option<&str>) -> Result<Imported, String> {
+pub fn from_ep2(text: &str, template: Option<&str>, directory: &Path) -> Result<Imported, String> {
     let conf = Conf::parse(text)?;
     let backend = conf.get("backend_name").unwrap_or(DEFAULT_BACKEND).to_owned();
-    let template = template.map(|template| Template::parse(template, &backend));
+    let template = template.map(|template| Template::read(template, &backend));
     let mut used = BTreeSet::from(["backend_name"]);
-    let settings = settings(&conf, template.as_ref(), &mut used);
+    let settings = settings(&conf, template.is_some(), directory, &mut used);
     let service = service(&conf, template.as_ref(), &mut used);
-    let settings = with_rest(settings, &conf, &used);
-    Ok(Imported { settings, services: BTreeMap::from([(format!("{backend}.yml"), service)]) })
+    let mut imported = Imported {
+        settings: with_rest(settings, &conf, &used),
+        services: BTreeMap::from([(format!("{backend}.yml"), service)]),
+        ..Imported::default()
+    };
+    if let Some(Template { text, notes, .. }) = template {
+        imported.base.push(BaseFile { name: BASE_FILE.to_owned(), text });
+        imported.notes = notes;
+    }
+    Ok(imported)
 }
 
 /// The path of the template in an `ep2.conf`.
@@ -44,7 +58,7 @@ pub fn template_file(text: &str) -> Option<String> {
     Some(Conf::parse(text).ok()?.get("template_file")?.to_owned())
 }
 
-fn settings<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<&'a str>) -> YamlText {
+fn settings<'a>(conf: &'a Conf, has_template: bool, directory: &Path, used: &mut BTreeSet<&'a str>) -> YamlText {
     let mut take = |key: &'a str| {
         used.insert(key);
         conf.get(key)
@@ -74,29 +88,27 @@ fn settings<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet
                 "Without run, proxymgr starts HAProxy itself and holds its ports, so that a crash closes none.",
             );
             haproxy.key("run", by);
+            if by == "systemd"
+                && let Some(service) = unit(conf)
+            {
+                take("service_name");
+                haproxy.key("unit", service);
+            }
             if by == "binary"
                 && let Some(file) = take("pid_file")
             {
                 haproxy.key("pid_file", file);
             }
         }
-        match template {
-            Some(template) => {
-                haproxy.list("global", &template.global);
-                haproxy.list("defaults", &template.defaults);
-                for section in &template.others {
-                    haproxy.comment(&format!(
-                        "`{section}` of the template has no equivalent: proxymgr writes the whole file"
-                    ));
-                }
-            }
-            None => haproxy.comment("global and defaults: the lines of template_file, which is missing"),
+        match has_template {
+            true => haproxy.key("base_config", directory.join(BASE_FILE).to_string_lossy()),
+            false => haproxy.comment("base_config: the template_file, which is missing"),
         }
     });
     yaml.blank();
     yaml.section("service_config", |services| {
         services.key("type", "file");
-        services.key("path", SERVICES_DIRECTORY);
+        services.key("path", directory.join(SERVICES).to_string_lossy());
     });
     yaml
 }
@@ -157,41 +169,24 @@ fn service<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<
             yaml.key("remote_port", number_or_text(port));
         }
     }
-    listening(&mut yaml, template);
+    if template.is_none_or(|template| !template.has_backend) {
+        yaml.comment("port: where clients connect, unless the base configuration has a section of this name");
+    }
     used.insert("node_slots");
     if let Some(slots) = conf.get("node_slots").filter(|value| !value.is_empty()) {
         yaml.key("slots", number_or_text(slots));
     }
-    let mut options = Vec::new();
-    used.insert("check_interval");
-    if let Some(interval) = conf.get("check_interval").filter(|value| !value.is_empty()) {
-        options.push(format!("check inter {interval}"));
-    }
-    used.insert("backend_maxconn");
-    if let Some(connections) = conf.get("backend_maxconn").filter(|value| !value.is_empty()) {
-        options.push(format!("maxconn {connections}"));
-    }
-    if !options.is_empty() {
-        yaml.list("server_options", &options);
-    }
+    used.extend(["check_interval", "backend_maxconn"]);
+    yaml.list("server_options", &server_options(conf));
     yaml.finish()
 }
 
-fn listening(yaml: &mut YamlText, template: Option<&Template>) {
-    let Some(template) = template else {
-        yaml.comment("port: where clients connect (from template_file, which is missing)");
-        return;
-    };
-    match template.bind.as_deref().and_then(|bind| bind.rsplit_once(':')) {
-        Some((address, port)) => {
-            yaml.key("port", number_or_text(port));
-            if !matches!(address, "" | "*" | "0.0.0.0") {
-                yaml.key("bind", address);
-            }
-        }
-        None => yaml.comment("port: where clients connect (the template's backend has no `bind`)"),
-    }
-    yaml.list("listen_options", &template.options);
+/// Returns the options of every server. ElasticPyProxy checks them all.
+fn server_options(conf: &Conf) -> Vec<String> {
+    let value = |key| conf.get(key).filter(|value| !value.is_empty());
+    let check = value("check_interval").map_or_else(|| "check".to_owned(), |time| format!("check inter {time}"));
+    let connections = value("backend_maxconn").map(|connections| format!("maxconn {connections}"));
+    [check].into_iter().chain(connections).collect()
 }
 
 /// Adds the unused keys, with their replacements.
@@ -209,6 +204,14 @@ fn with_rest(mut yaml: YamlText, conf: &Conf, used: &BTreeSet<&str>) -> String {
         }
     }
     yaml.finish()
+}
+
+/// Returns HAProxy's systemd unit. The section of Consul has the same key for the service in Consul.
+fn unit(conf: &Conf) -> Option<String> {
+    let consul = conf.keys.iter().find(|(_, known, _)| known == "consul_ip").map(|(section, _, _)| section);
+    let mut names = conf.keys.iter().filter(|(section, key, _)| key == "service_name" && Some(section) != consul);
+    let (_, _, name) = names.next().filter(|(_, _, name)| !name.is_empty())?;
+    Some(if name.contains('.') { name.clone() } else { format!("{name}.service") })
 }
 
 fn number_or_text(text: &str) -> serde_json::Value {
@@ -255,73 +258,48 @@ impl Conf {
     }
 }
 
-/// A template of haproxy.cfg.
-#[derive(Debug, Default)]
+/// The template of haproxy.cfg, as the base configuration: `{{ nodes }}` marks where proxymgr puts the servers.
 struct Template {
-    global: Vec<String>,
-    defaults: Vec<String>,
-    bind: Option<String>,
-    options: Vec<String>,
-    /// The headers of other sections, and lines with variables.
-    others: Vec<String>,
+    text: String,
+    /// Whether it has the section of the backend.
+    has_backend: bool,
+    /// What differs from the template.
+    notes: Vec<String>,
 }
 
 impl Template {
-    fn parse(text: &str, backend: &str) -> Self {
-        const SECTIONS: [&str; 12] = [
-            "global",
-            "defaults",
-            "listen",
-            "frontend",
-            "backend",
-            "resolvers",
-            "peers",
-            "mailers",
-            "userlist",
-            "program",
-            "cache",
-            "http-errors",
-        ];
-        #[derive(Clone, Copy)]
-        enum Within {
-            Global,
-            Defaults,
-            Own,
-            Other,
+    fn read(text: &str, backend: &str) -> Self {
+        let file = File::read(BASE_FILE, text);
+        let is_own = |section: &Section| {
+            matches!(section.keyword, "listen" | "backend") && section.name.as_deref() == Some(backend)
+        };
+        let has_backend = file.sections.iter().any(is_own);
+        let mut template = Self { text: String::new(), has_backend, notes: Vec::new() };
+        for line in &file.preamble {
+            template.push(line);
         }
-        let mut template = Self::default();
-        let mut within = Within::Other;
-        for line in
-            text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|line| !line.is_empty())
-        {
-            let mut words = line.split_whitespace();
-            let first = words.next().unwrap_or_default();
-            if SECTIONS.contains(&first) {
-                within = match (first, words.next()) {
-                    ("global", _) => Within::Global,
-                    ("defaults", _) => Within::Defaults,
-                    ("listen" | "backend", Some(name)) if name == backend => Within::Own,
-                    _ => {
-                        template.others.push(line.to_owned());
-                        Within::Other
-                    }
-                };
-                continue;
-            }
-            match within {
-                // proxymgr opens its own socket, and never forks.
-                Within::Global
-                    if line.starts_with("stats socket") || matches!(first, "daemon" | "master-worker" | "nbproc") => {}
-                Within::Global => template.global.push(line.replace('\t', " ")),
-                Within::Defaults => template.defaults.push(line.replace('\t', " ")),
-                Within::Own if first == "bind" => template.bind = words.next().map(ToOwned::to_owned),
-                Within::Own if first == "server" || line.starts_with("{{") => {}
-                Within::Own if line.contains("{{") => template.others.push(line.to_owned()),
-                Within::Own => template.options.push(line.replace('\t', " ")),
-                Within::Other => {}
-            }
+        for section in &file.sections {
+            template.push(&section.header);
+            section.lines.iter().for_each(|line| template.push(line));
+        }
+        if !has_backend {
+            template.notes.push(format!(
+                "the template has no section for backend_name = {backend}: give services/{backend}.yml a port, or add \
+                 `backend {backend}` to {BASE_FILE}"
+            ));
         }
         template
+    }
+
+    /// Adds a line. Jinja2 replaces a variable that ElasticPyProxy does not set by nothing, so that HAProxy would refuse
+    /// the line.
+    fn push(&mut self, line: &Line) {
+        let other_variable = line.text.contains("{{") && !line.is_blank() && !is_marker(line);
+        if other_variable {
+            self.notes.push(format!("{}: `{}` has a variable and became a comment", line.place, line.text.trim()));
+            self.text.push_str("# ");
+        }
+        self.text.push_str(&line.text);
     }
 }
 
@@ -375,26 +353,53 @@ listen stats
         serde_saphyr::from_str(text).unwrap()
     }
 
+    fn import(conf: &str, template: Option<&str>) -> Imported {
+        from_ep2(conf, template, Path::new("/x")).unwrap()
+    }
+
     #[test]
-    fn sample_becomes_settings_and_a_service() {
-        let imported = from_ep2(CONF, Some(TEMPLATE)).unwrap();
-        let settings = read(&imported.settings);
-        assert_eq!(settings["haproxy"]["path"], "/usr/sbin/haproxy");
-        assert_eq!(settings["haproxy"]["run"], "systemd");
-        assert_eq!(settings["haproxy"]["socket_path"], "/var/run/haproxy/haproxy.sock");
-        assert_eq!(settings["haproxy"]["global"], json!(["log /dev/log local0"]));
-        assert_eq!(settings["haproxy"]["defaults"], json!(["mode http", "timeout connect 5000"]));
+    fn sample_becomes_settings_a_base_and_a_service() {
+        let imported = import(CONF, Some(TEMPLATE));
         let expected = json!({
-            "type": "aws", "groups": ["web-asg"], "region": "eu-west-1", "remote_port": 6003, "port": 7001, "slots": 5,
-            "listen_options": ["balance roundrobin", "option forwardfor"], "server_options": ["check inter 3000"],
+            "path": "/usr/sbin/haproxy", "config_path": "/etc/haproxy/haproxy.cfg", "run": "systemd",
+            "unit": "haproxy.service", "socket_path": "/var/run/haproxy/haproxy.sock", "base_config": "/x/haproxy.cfg",
+        });
+        assert_eq!(read(&imported.settings)["haproxy"], expected);
+        let expected = json!({
+            "type": "aws", "groups": ["web-asg"], "region": "eu-west-1", "remote_port": 6003, "slots": 5,
+            "server_options": ["check inter 3000"],
         });
         assert_eq!(read(&imported.services["haproxynode.yml"]), expected);
+        assert_eq!(imported.base, [BaseFile { name: "haproxy.cfg".to_owned(), text: TEMPLATE.to_owned() }]);
+        assert_eq!(imported.notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn servers_are_always_checked() {
+        let imported = import("asg_name = a\nbackend_port = 80\nbackend_maxconn = 9\n", None);
+        assert_eq!(read(&imported.services["haproxynode.yml"])["server_options"], json!(["check", "maxconn 9"]));
+    }
+
+    #[test]
+    fn variable_of_the_template_becomes_a_comment() {
+        let template = "listen haproxynode\n  acl x {{ y }}\n  # {{ z }}\n  {{nodes}}\n";
+        let imported = import(CONF, Some(template));
+        assert_eq!(imported.base[0].text, template.replace("  acl", "#   acl"));
+        assert_eq!(imported.notes.len(), 1);
+        assert!(imported.notes[0].starts_with("haproxy.cfg:2:"), "{:?}", imported.notes);
+    }
+
+    #[test]
+    fn template_without_the_backend_is_reported() {
+        let imported = import(CONF, Some("listen other\n  {{ nodes }}\n"));
+        assert!(imported.notes[0].contains("haproxynode"), "{:?}", imported.notes);
+        assert!(imported.services["haproxynode.yml"].contains("# port:"), "{:?}", imported.services);
     }
 
     #[test]
     fn unknown_keys_are_listed_without_secrets() {
-        let text = from_ep2(CONF, Some(TEMPLATE)).unwrap().settings;
-        for listed in ["two.sock", "`listen stats`", "pid_file = /run/haproxy.pid", "aws_secret_access_key:"] {
+        let text = import(CONF, Some(TEMPLATE)).settings;
+        for listed in ["two.sock", "pid_file = /run/haproxy.pid", "aws_secret_access_key:"] {
             assert!(text.contains(listed), "{listed} is not in\n{text}");
         }
         assert!(!text.contains("hush") && !text.contains("AKIA"), "{text}");
@@ -404,9 +409,10 @@ listen stats
     fn consul_is_read_from_its_own_section() {
         let conf = "[MAIN]\nservice_name = haproxy\norchestrator = consul\nbackend_name = web\n[CONSUL]\nservice_name = api\n\
                     consul_ip = 10.0.0.9\nconsul_port = 8501\nonly_passing = False\ntags = a, b\n";
-        let imported = from_ep2(conf, None).unwrap();
+        let imported = import(conf, None);
         let expected = json!({
             "type": "consul", "server": "http://10.0.0.9:8501", "service": "api", "tags": ["a", "b"], "passing": false,
+            "server_options": ["check"],
         });
         assert_eq!(read(&imported.services["web.yml"]), expected);
     }
@@ -414,14 +420,14 @@ listen stats
     #[test]
     fn start_by_binary_is_kept() {
         let conf = "start_by = binary\npid_file = /run/haproxy.pid\n";
-        let haproxy = read(&from_ep2(conf, None).unwrap().settings)["haproxy"].clone();
+        let haproxy = read(&import(conf, None).settings)["haproxy"].clone();
         assert_eq!(haproxy, json!({"run": "binary", "pid_file": "/run/haproxy.pid"}));
     }
 
     #[test]
     fn invalid_line_is_an_error() {
         assert_eq!(
-            from_ep2("a = 1\nwhat\n", None).unwrap_err(),
+            from_ep2("a = 1\nwhat\n", None, Path::new("/x")).unwrap_err(),
             "line 2: \"what\" is neither a section nor key = value"
         );
     }

@@ -1,21 +1,22 @@
 //! proxym: its environment file of `PROXYM_*` variables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::yaml_text::YamlText;
-use super::{Imported, SERVICES_DIRECTORY};
+use super::{Imported, SERVICES};
 
-/// Converts the text of an environment file.
+/// Converts the text of an environment file, for this directory of settings.
 ///
 /// # Errors
 /// A line is neither a comment nor `NAME=value`.
-pub fn from_proxym(text: &str) -> Result<Imported, String> {
+pub fn from_proxym(text: &str, directory: &Path) -> Result<Imported, String> {
     let mut environment = Environment::parse(text)?;
     let mut yaml = YamlText::with_header(&[
         "Converted from the PROXYM_ variables of proxym. Check it with `proxymgr check -c FILE`.",
     ]);
     let mut services = BTreeMap::new();
-    definitions(&mut environment, &mut yaml, &mut services);
+    definitions(&mut environment, &mut yaml, &mut services, &directory.join(SERVICES));
     outputs(&mut environment, &mut yaml);
     if let Some(address) = environment.take("LISTEN_ADDRESS") {
         // Without a host, Go listens on every interface.
@@ -30,11 +31,16 @@ pub fn from_proxym(text: &str) -> Result<Imported, String> {
         yaml.section("log", |log| log.key("level", level));
     }
     environment.rest(&mut yaml);
-    Ok(Imported { settings: yaml.finish(), services })
+    Ok(Imported { settings: yaml.finish(), services, ..Imported::default() })
 }
 
 /// The source of definitions: one is used, further ones are mentioned in comments.
-fn definitions(environment: &mut Environment, yaml: &mut YamlText, services: &mut BTreeMap<String, String>) {
+fn definitions(
+    environment: &mut Environment,
+    yaml: &mut YamlText,
+    services: &mut BTreeMap<String, String>,
+    directory: &Path,
+) {
     let marathon = environment.take("MARATHON_SERVERS");
     let has_marathon = environment.flag("MARATHON_ENABLED").unwrap_or(marathon.is_some());
     let files = environment.take("FILE_CONFIGS_PATH");
@@ -43,7 +49,7 @@ fn definitions(environment: &mut Environment, yaml: &mut YamlText, services: &mu
     let domain = environment.take("MESOS_MASTER_DOMAIN");
     environment.take("MESOS_MASTER_POLL_INTERVAL");
     let has_mesos = environment.flag("MESOS_MASTER_ENABLED").unwrap_or_default();
-    let directory = files.filter(|_| has_files).unwrap_or_else(|| SERVICES_DIRECTORY.to_owned());
+    let directory = files.filter(|_| has_files).unwrap_or_else(|| directory.to_string_lossy().into_owned());
     if let (true, Some(masters)) = (has_mesos, &masters) {
         let mut service = YamlText::with_header(&[
             "Converted from the PROXYM_MESOS_MASTER_ variables: the leading master as a service.",
@@ -186,7 +192,7 @@ PROXYM_LOG_APPLOG_LEVEL=NOTICE
 PROXYM_LOG_FORMAT=%{message}
 HOME=/root
 ";
-        let imported = from_proxym(environment).unwrap();
+        let imported = from_proxym(environment, Path::new("/etc/proxymgr")).unwrap();
         let expected = json!({
             "service_config": {"type": "file", "path": "/etc/proxym/services"},
             "outputs": [
@@ -206,7 +212,7 @@ HOME=/root
     fn marathon_and_mesos_are_sources() {
         let environment = "PROXYM_MARATHON_SERVERS=10.0.0.1:8080,10.0.0.2:8080\nPROXYM_MESOS_MASTER_ENABLED=1\n\
                            PROXYM_MESOS_MASTER_MASTERS=http://m1:5050,http://m2:5050\nPROXYM_MESOS_MASTER_DOMAIN=mesos.example\n";
-        let imported = from_proxym(environment).unwrap();
+        let imported = from_proxym(environment, Path::new("/etc/proxymgr")).unwrap();
         let settings = read(&imported.settings);
         assert_eq!(settings["service_config"]["type"], "marathon");
         assert_eq!(settings["marathon"]["servers"], "http://10.0.0.1:8080,http://10.0.0.2:8080");
@@ -218,12 +224,13 @@ HOME=/root
 
     #[test]
     fn disabled_modules_are_not_imported() {
-        let imported = from_proxym("PROXYM_PROXY_TEMPLATE_PATH=/t\nPROXYM_HIPACHE_REDIS_ADDRESS=a:1\n").unwrap();
-        assert_eq!(read(&imported.settings), json!({"service_config": {"type": "file", "path": SERVICES_DIRECTORY}}));
+        let imported =
+            from_proxym("PROXYM_PROXY_TEMPLATE_PATH=/t\nPROXYM_HIPACHE_REDIS_ADDRESS=a:1\n", Path::new("/x")).unwrap();
+        assert_eq!(read(&imported.settings), json!({"service_config": {"type": "file", "path": "/x/services"}}));
     }
 
     #[test]
     fn invalid_line_is_an_error() {
-        assert_eq!(from_proxym("\nwhat\n").unwrap_err(), "line 2: \"what\" is not NAME=value");
+        assert_eq!(from_proxym("\nwhat\n", Path::new("/x")).unwrap_err(), "line 2: \"what\" is not NAME=value");
     }
 }

@@ -42,6 +42,19 @@ impl YamlText {
         }
     }
 
+    /// Adds a key with a list of values that may be JSON, each with a comment behind it.
+    pub fn entries(&mut self, name: &str, entries: &[(Value, Option<String>)]) {
+        if entries.is_empty() {
+            self.line(&format!("{name}: []"));
+            return;
+        }
+        self.line(&format!("{name}:"));
+        for (entry, comment) in entries {
+            let comment = comment.as_ref().map(|comment| format!("  # {comment}")).unwrap_or_default();
+            self.line(&format!("  - {}{comment}", on_one_line(entry)));
+        }
+    }
+
     /// Adds a section, whose keys `write` adds.
     pub fn section(&mut self, name: &str, write: impl FnOnce(&mut Self)) {
         self.line(&format!("{name}:"));
@@ -69,6 +82,13 @@ impl YamlText {
     }
 }
 
+/// The value as JSON, with a space after each comma and colon of an object.
+fn on_one_line(value: &Value) -> String {
+    let Value::Object(keys) = value else { return value.to_string() };
+    let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{}: {value}", Value::from(key.as_str()))).collect();
+    format!("{{{}}}", keys.join(", "))
+}
+
 /// Whether the text needs no quotes.
 fn is_plain(text: &str) -> bool {
     let begins_well = text.starts_with(|char: char| char.is_ascii_alphabetic() || char == '/');
@@ -90,11 +110,14 @@ mod tests {
             a.key("number", 7);
             a.list("lines", &["one \"two\"".to_owned(), "- three".to_owned()]);
             a.list("none", &[]);
+            a.entries("hosts", &[(serde_json::json!({"b": "c: d", "e": 1}), Some("f # g".to_owned()))]);
+            a.entries("no hosts", &[]);
         });
         let read: Value = serde_saphyr::from_str(&yaml.finish()).unwrap();
         let expected = serde_json::json!({"a": {
             "path": "/etc/x", "strange": "yes: # no", "word": "yes", "number": 7,
             "lines": ["one \"two\"", "- three"], "none": [],
+            "hosts": [{"b": "c: d", "e": 1}], "no hosts": [],
         }});
         assert_eq!(read, expected);
     }

@@ -30,6 +30,11 @@ impl HaproxyBinary {
         Self { path: path.into(), environment: ChildEnvironment::default() }
     }
 
+    /// The same program, with this environment.
+    pub fn with_environment(self, environment: ChildEnvironment) -> Self {
+        Self { environment, ..self }
+    }
+
     /// The program that these settings select, with the environment that they allow.
     pub fn of(settings: &HaproxySettings) -> Self {
         Self { path: settings.binary.clone(), environment: settings.run.environment.clone() }

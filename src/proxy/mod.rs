@@ -3,7 +3,7 @@
 //! | port | adapter |
 //! | --- | --- |
 //! | `RuntimeApi` | [`haproxy_socket`]: text by [`runtime_text`], conversation by `runtime_connection`, the map by `route_map` |
-//! | `ConfigFile` | [`config_file`]: the output of `haproxy -c` is read by `config_check_output` |
+//! | `ConfigFile` | [`config_file`]: the output of `haproxy -c` is read by `config_check_output`; [`trial`] is for texts that are not deployed |
 //! | `ProxyProcesses` | by `haproxy.run`: [`haproxy_process`] (supervise), [`run_by_systemd`], [`run_by_binary`], [`run_by_command`], [`run_by_others`] (none); all watch processes by `watched_processes` |
 //! | `NameResolver` | [`name_resolver`] |
 //! | `ListeningSockets` | [`listening_sockets`], or [`claimed_addresses`] where HAProxy binds its own: who holds a port by `port_holder` |
@@ -41,4 +41,5 @@ pub mod runtime_text;
 mod socket_answers;
 mod statistics;
 mod stats_socket;
+pub mod trial;
 mod watched_processes;
