@@ -65,9 +65,9 @@ fn push_binds(text: &mut String, definition: &ServiceDefinition, descriptors: &D
 
 /// Returns the options of a `bind` line, each with a space before it.
 fn bind_options(definition: &ServiceDefinition, is_redirect: bool) -> String {
-    let own = match definition.bind_options.is_empty() {
+    let own = match definition.listeners.bind_options.is_empty() {
         true => String::new(),
-        false => format!(" {}", joined(&definition.bind_options)),
+        false => format!(" {}", joined(&definition.listeners.bind_options)),
     };
     if is_redirect { own } else { own + &tls_words::of_service(definition) }
 }

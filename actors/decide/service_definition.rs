@@ -18,8 +18,8 @@ use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{BINDS_MAX, DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition, Removal,
-    ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
+    Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, ListenerSettings, MaxRemoval, PathPrefix, RawDefinition,
+    Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -135,10 +135,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 name,
                 origin: raw.origin.clone(),
                 listen,
-                binds,
-                bind_options,
-                tls,
-                redirects_to_https: redirects,
+                listeners: ListenerSettings { binds, bind_options, tls, redirects_to_https: redirects },
                 listen_options,
                 server_options,
                 domains,
@@ -166,18 +163,18 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
 fn listener_mistakes(definition: &ServiceDefinition) -> Vec<String> {
     let mut mistakes = Vec::new();
     let by_sni = routing::shares(definition) == Some(FrontendKind::Sni);
-    if by_sni && definition.tls.is_some() {
+    if by_sni && definition.listeners.tls.is_some() {
         let why = "a service in TCP mode with \"domains\" gets the connections as they are, chosen by SNI";
         mistakes.push(format!("\"tls\": {why}; remove it, or use mode http"));
     }
     if by_sni && definition.path_prefix.is_some() {
         mistakes.push("\"path_prefix\": a service in TCP mode has no paths".to_owned());
     }
-    if definition.tls.is_some() && definition.addresses().next().is_none() {
+    if definition.listeners.tls.is_some() && definition.addresses().next().is_none() {
         mistakes.push("\"tls\": there is no \"port\" that it is for".to_owned());
     }
-    if definition.redirects_to_https {
-        match (&definition.tls, definition.listen) {
+    if definition.listeners.redirects_to_https {
+        match (&definition.listeners.tls, definition.listen) {
             (Some(_), Some(listen)) if listen.port() == HTTP_PORT => {
                 mistakes.push(format!(
                     "\"redirect_to_https\": \"port\" is {HTTP_PORT}, which requests are redirected from"

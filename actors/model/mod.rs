@@ -55,8 +55,8 @@ pub use route::{InvalidPathPrefix, ObservedRoutes, PathPrefix, RouteCommand, Rou
 pub use runtime_command::RuntimeCommand;
 pub use server_state::ServerState;
 pub use service::{
-    Annotation, HTTP_PORT, MaxRemoval, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, SourceKind,
-    SourceSpec,
+    Annotation, HTTP_PORT, ListenerSettings, MaxRemoval, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle,
+    SourceKind, SourceSpec,
 };
 pub use update::{ServiceUpdate, SlotRules, UpdateChoice, UpdateStrategy};
 pub use word::{InvalidWord, Word};

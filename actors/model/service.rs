@@ -158,15 +158,9 @@ pub struct ServiceLifeCycle {
     pub ramp_up: Option<Duration>,
 }
 
-/// A valid definition of a service, completely checked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ServiceDefinition {
-    /// The name of the `listen` section.
-    pub name: ServiceName,
-    /// The origin of the definition, for messages.
-    pub origin: Arc<str>,
-    /// The address that clients connect to; `None` where the service has no port.
-    pub listen: Option<SocketAddr>,
+/// The listeners of a service beside its first address, and what holds for all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerSettings {
     /// Further addresses that clients connect to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<ListenAddress>,
@@ -179,6 +173,20 @@ pub struct ServiceDefinition {
     /// Whether it also listens on port 80, where it redirects requests to its listener with TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirects_to_https: bool,
+}
+
+/// A valid definition of a service, completely checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDefinition {
+    /// The name of the `listen` section.
+    pub name: ServiceName,
+    /// The origin of the definition, for messages.
+    pub origin: Arc<str>,
+    /// The address that clients connect to; `None` where the service has no port.
+    pub listen: Option<SocketAddr>,
+    /// Its further addresses, and the options of all.
+    #[serde(flatten)]
+    pub listeners: ListenerSettings,
     /// The section's lines, each split into words, each checked against the allow-list.
     pub listen_options: Vec<Vec<Word>>,
     /// Options of every server of the section, checked against the allow-list.
@@ -228,14 +236,14 @@ impl ServiceDefinition {
     /// base.
     pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
         let own = self.frame().is_none().then(|| self.listen.map(ListenAddress::from).into_iter());
-        let further = self.frame().is_none().then(|| self.binds.iter().cloned());
+        let further = self.frame().is_none().then(|| self.listeners.binds.iter().cloned());
         let redirect = self.redirect_from().map(ListenAddress::from);
         own.into_iter().flatten().chain(further.into_iter().flatten()).chain(redirect)
     }
 
     /// Returns the address without TLS at which it redirects requests to HTTPS.
     pub fn redirect_from(&self) -> Option<SocketAddr> {
-        let redirects = self.redirects_to_https && self.tls.is_some() && self.frame().is_none();
+        let redirects = self.listeners.redirects_to_https && self.listeners.tls.is_some() && self.frame().is_none();
         self.listen.filter(|_| redirects).map(|listen| SocketAddr::new(listen.ip(), HTTP_PORT))
     }
 

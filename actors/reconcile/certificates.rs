@@ -130,5 +130,5 @@ impl State {
 }
 
 fn uses_any(definition: &ServiceDefinition, names: &[CertificateName]) -> bool {
-    definition.tls.as_ref().is_some_and(|tls| tls.certificates.iter().any(|name| names.contains(name)))
+    definition.listeners.tls.as_ref().is_some_and(|tls| tls.certificates.iter().any(|name| names.contains(name)))
 }

@@ -149,8 +149,8 @@ fn without_effect(definition: &ServiceDefinition) -> Option<String> {
     let frame = definition.frame()?;
     let keys = [
         ("port", definition.listen.is_some()),
-        ("binds", !definition.binds.is_empty()),
-        ("tls", definition.tls.is_some()),
+        ("binds", !definition.listeners.binds.is_empty()),
+        ("tls", definition.listeners.tls.is_some()),
         ("listen_options", !definition.listen_options.is_empty()),
         ("domains", !definition.domains.is_empty()),
         ("default", definition.is_default),
@@ -158,7 +158,10 @@ fn without_effect(definition: &ServiceDefinition) -> Option<String> {
     let set: Vec<&str> = keys.iter().filter(|(_, is_set)| *is_set).map(|(key, _)| *key).collect();
     (!set.is_empty()).then(|| {
         let place = frame.place();
-        format!("its section is in the base configuration ({place}), so that these keys have no effect: {}", set.join(", "))
+        format!(
+            "its section is in the base configuration ({place}), so that these keys have no effect: {}",
+            set.join(", ")
+        )
     })
 }
 

@@ -132,7 +132,7 @@ impl BaseLayout {
     /// Returns the definition with what the base says of the service.
     pub fn applied_to(&self, definition: &Arc<ServiceDefinition>) -> Arc<ServiceDefinition> {
         let mut in_base = self.services.get(&definition.name).cloned();
-        if definition.tls.is_some() {
+        if definition.listeners.tls.is_some() {
             let in_base = in_base.get_or_insert_default();
             Arc::make_mut(in_base).certificates_path = Some(self.certificates_path.clone());
         }
