@@ -42,7 +42,7 @@ fn definition_warning(key: &str, kind: SourceKind, kinds: &[SourceKind]) -> Stri
         let (kind, others) = (kind.name, others.join(", "));
         return format!("the key {key:?} has no effect: it is not a key of sources of type {kind}, but of {others}");
     }
-    let consequence = if speaks_of_tls(key) { "; clients connect to the service without TLS" } else { "" };
+    let consequence = if speaks_of_tls(key) { "; TLS on listeners is configured by \"tls\"" } else { "" };
     format!(
         "the key {key:?} is not known and has no effect{consequence} (proxymgr ignores keys that begin with x- or _)"
     )
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn key_of_another_kind_or_tool_is_reported() {
-        for (key, part) in [("remote_port", "campanjazk"), ("backend", "not known"), ("ssl_certificate", "without TLS")]
+        for (key, part) in [("remote_port", "campanjazk"), ("backend", "not known"), ("ssl_certificate", "configured by \"tls\"")]
         {
             let warnings = warnings("zookeeper", &["path", key]);
             let [warning] = warnings.as_slice() else { panic!("{key}: {warnings:?}") };

@@ -143,14 +143,14 @@ fn unreadable_entry_keeps_its_last_good_host() {
 fn unknown_keys_are_problems_and_the_service_works() {
     in_virtual_time(async |world| {
         let actors = world.start();
-        let with_foreign_key = r#"{"type": "static", "port": 8080, "bind_options": "ssl", "x-team": "a"}"#;
+        let with_foreign_key = r#"{"type": "static", "port": 8080, "ssl_crt": "a", "x-team": "a"}"#;
         world.define(&[("web", with_foreign_key)]).await;
         let record = HostRecord { unknown_keys: vec!["wieght".into()], ..scripted::host(1).into() };
         world.hosts_seen("web", Ok(vec![SeenHost::of_record("1", Ok(record))])).await;
         assert_eq!(world.ready("web"), [1]);
         let problems = config_state(&actors).await.problems;
         let [problem] = problems["web"].as_slice() else { panic!("{problems:?}") };
-        assert!(problem.contains("bind_options") && problem.contains("without TLS"), "{problem}");
+        assert!(problem.contains("ssl_crt") && problem.contains("\"tls\""), "{problem}");
         assert!(watcher_state(&actors, "web").await.problems["hosts"].contains("wieght"));
         report(&world, &[("web", WEB, &[1])]).await;
         assert_eq!(config_state(&actors).await.problems.len(), 0);
