@@ -1,10 +1,12 @@
 //! Limits and timeouts, each named with its unit: here those of the actors and of HAProxy.
 
+mod certificates;
 mod discovery;
 mod status;
 
 use std::time::Duration;
 
+pub use self::certificates::*;
 pub use self::discovery::*;
 pub use self::status::*;
 

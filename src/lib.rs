@@ -1,6 +1,7 @@
 //! proxymgr keeps HAProxy in sync with the live instances of each service.
 pub mod atomic_file;
 pub mod base_files;
+pub mod certificates;
 pub mod child_environment;
 pub mod cli;
 pub mod daemon;

@@ -29,7 +29,8 @@ pub use address::{Address, Endpoint};
 pub use blocked_change::{BlockedChange, NameSample};
 pub use blocker::Blocker;
 pub use certificate::{
-    CertificateName, Certificates, GoodCertificate, InvalidCertificateName, SeenCertificate, ServiceTls, TlsVersion,
+    CertificateName, Certificates, GoodCertificate, InvalidCertificateName, Secret, SeenCertificate, ServiceTls,
+    TlsVersion,
 };
 pub use domain::{Domain, InvalidDomain};
 pub use host::{AdminState, Host, HostList, HostRecord, SeenHost};
@@ -43,7 +44,7 @@ pub use persistent_id::{InvalidPersistentId, PersistentId};
 pub use plan_class::PlanClass;
 pub use policy::{
     BaseConfig, BaseFile, DiscoveryPolicy, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, Quotas,
-    map_path_of,
+    map_path_of, private_certificates_dir,
 };
 pub use proxy::{
     AgentState, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic,

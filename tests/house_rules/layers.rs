@@ -14,7 +14,7 @@ const LAYER_1: &[&str] = &["actors/decide/"];
 const RECONCILER_NAMES: &[&str] = &["model", "limits", "decide", "journal", "message", "port", "snapshot", "reconcile"];
 
 /// Folders of adapters and status.
-const ADAPTERS: &[&str] = &["discovery", "proxy", "status", "recording"];
+const ADAPTERS: &[&str] = &["discovery", "proxy", "status", "recording", "certificates"];
 
 /// Modules that adapters build on.
 const BELOW_ADAPTERS: &[&str] =
@@ -84,7 +84,7 @@ pub fn actors_do_not_know_each_other(source: &Source) -> Vec<Finding> {
     })
 }
 
-/// Discovery, proxies, status and recording are connected only by the actors, and the modules that they build on name
+/// Discovery, proxies, status, recording and certificates are connected only by the actors, and the modules that they build on name
 /// none of them. (The simulation is a crate that depends on none of them.)
 pub fn adapters_do_not_know_each_other(source: &Source) -> Vec<Finding> {
     let own = ADAPTERS
