@@ -4,6 +4,7 @@ pub mod adapters;
 mod annotations;
 pub mod base_config_check;
 pub mod base_copy;
+mod certificates;
 mod foreign_config;
 pub mod host_networks;
 mod lock;
@@ -20,7 +21,7 @@ use actix::System;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::limits::RUNTIME_CONNECT_TIMEOUT;
 use proxymgr_actors::message::PolicyChanged;
-use proxymgr_actors::model::{BaseFile, ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::model::{BaseFile, Certificates, ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion};
 use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::{RuntimeApi, SavedState, TrafficReader};
 use proxymgr_actors::wiring::{Actors, Orders};
@@ -30,6 +31,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::base_files;
+use crate::certificates::WatchGuard;
 use crate::discovery::marathon::Callback;
 use crate::discovery::operator_files;
 use crate::failure::Failure;
@@ -40,12 +42,14 @@ use crate::recording::{self, Header, JournalFollower, Recorder};
 use crate::saved_state;
 use crate::settings::{Settings, SettingsSources};
 use crate::status::access::{Access, TokenSource};
+use crate::status::certificate_report::CertificateReport;
 use crate::status::listener::StatusListener;
 use crate::status::page::{self, PageSettings};
 use crate::status::view::{Identity, ListeningProblems, View};
 use crate::status::{self, metrics, part};
 use adapters::Discovery;
 use annotations::SharedAnnotations;
+use certificates::ReadCertificates;
 use lock::InstanceLock;
 use status_listener::Opening;
 
@@ -117,15 +121,22 @@ impl Daemon {
         let derived_definitions = outside.definitions.are_derived();
         let recorder = self.recorder(version, started_at_unix_ms, derived_definitions, &orders.restored)?;
         let outside = recorder.iter().fold(outside, recording::listen);
+        // Before HAProxy is started, which reads the private files.
+        let certificates = ReadCertificates::read(&self.settings, self.logging.root()).await;
         let actors = Actors::start(outside, orders, clock, self.logging.root());
         if !self.base_refused.is_empty() {
             actors.refuse_settings(self.base_refused.clone());
         }
         let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
-        let listener = self.open_listener(&actors, clock, started_at_unix_ms, callback, &discovery)?;
+        let report = Arc::<CertificateReport>::default();
+        // The actors do not use certificates yet.
+        let certificates_changed = |_: Certificates| {};
+        let certificates = certificates.map(|read| read.watch(Arc::clone(&report), clock, certificates_changed));
+        let listener = self.open_listener(&actors, clock, started_at_unix_ms, callback, &discovery, report)?;
         actix::spawn(notify::keep_watchdog_alive(actors.clone()));
         let ready = actix::spawn(notify::when_ready(actors.clone(), self.log.clone(), when_ready));
-        self.handle_signals(&mut signals, &actors, listener.as_deref(), || ready.is_finished()).await;
+        let is_ready = || ready.is_finished();
+        self.handle_signals(&mut signals, &actors, listener.as_deref(), certificates.as_ref(), is_ready).await;
         ready.abort();
         tokio::join!(self.stop(&mut signals, &actors), discovery.marathon.leave());
         if let Some(follower) = follower {
@@ -146,6 +157,7 @@ impl Daemon {
         started_at_unix_ms: u64,
         callback: Option<Callback>,
         discovery: &Discovery,
+        certificates: Arc<CertificateReport>,
     ) -> Result<Option<Rc<StatusListener>>, Failure> {
         let status = &self.settings.status;
         if status.listen.is_none() && status.socket.path.is_none() {
@@ -160,6 +172,7 @@ impl Daemon {
             clock,
             listening: Arc::clone(&problems),
             dropped_records: self.logging.dropped(),
+            certificates,
         };
         let log = logging::component(self.logging.root(), "status");
         let mut access = adapters::status_access(status).map_err(Failure::CannotStart)?;
@@ -284,6 +297,7 @@ impl Daemon {
         signals: &mut Signals,
         actors: &Actors,
         listener: Option<&StatusListener>,
+        certificates: Option<&WatchGuard>,
         is_ready: impl Fn() -> bool,
     ) {
         let base_changed = Rc::new(Notify::new());
@@ -316,6 +330,9 @@ impl Daemon {
                         notify::reloading();
                     }
                     self.read_settings_again(actors).await;
+                    if let Some(certificates) = certificates {
+                        certificates.refresh();
+                    }
                     for problem in listener.map(StatusListener::read_secrets_again).into_iter().flatten() {
                         error!(self.log, "{}; the previous one stays in use", problem);
                     }

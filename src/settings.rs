@@ -111,6 +111,8 @@ pub struct HaproxySettings {
     pub config_path: PathBuf,
     /// The operator's own file, or a directory of them.
     pub base_config: Option<PathBuf>,
+    /// The operator's directory of certificates.
+    pub certificates: Option<PathBuf>,
     /// How HAProxy is run.
     pub run: RunSettings,
     /// The address of its Runtime API.
@@ -371,6 +373,7 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
     }
     let run = haproxy_run::read(reader, config_path.as_deref());
     let (base_config, files) = base_config::read(reader, base_files);
+    let certificates = haproxy_run::read_certificates(reader, run.as_ref());
     let mut global = reader.lines("haproxy.global");
     haproxy_run::push_user(reader, &mut global);
     if run.as_ref().is_none_or(|run| run.management() == ProxyManagement::Supervised) {
@@ -403,6 +406,7 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
         binary: binary?,
         config_path,
         base_config,
+        certificates,
         run,
         socket,
         targets,

@@ -187,6 +187,8 @@ fn unix_ms(seconds: i64) -> u64 {
 
 /// A time as text.
 pub fn rfc3339(unix_ms: u64) -> String {
+    // RFC 3339 ends with the year 9999.
+    let unix_ms = unix_ms.min(253_402_300_799_000);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(unix_ms)).to_string()
 }
 

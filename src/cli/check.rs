@@ -16,7 +16,9 @@ use nix::unistd::{AccessFlags, access};
 use proxymgr_actors::model::ProxyManagement;
 
 use self::definitions::Definitions;
+use super::text::now_unix_ms;
 use super::{SettingsArgs, block_on, connect, output, quiet_log};
+use crate::certificates;
 use crate::daemon::base_config_check;
 use crate::discovery;
 use crate::failure::Failure;
@@ -81,6 +83,7 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
         problems.extend(of_base);
         problems.extend(unreadable_files(&settings));
         problems.extend(unknown_sources(&settings));
+        problems.extend(bad_certificates(&settings));
         problems.extend(writers::conflicts(&settings));
     }
     let mut judged = None;
@@ -142,6 +145,13 @@ fn unknown_sources(settings: &Settings) -> Vec<String> {
 
 fn nearest_existing(path: &Path) -> PathBuf {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path).to_owned()
+}
+
+/// Problems of the operator's certificates.
+fn bad_certificates(settings: &Settings) -> Vec<String> {
+    let directory = settings.haproxy.certificates.as_deref();
+    let mistakes = directory.map(|directory| certificates::mistakes(directory, now_unix_ms()));
+    mistakes.into_iter().flatten().map(|mistake| format!("haproxy.certificates: {mistake}")).collect()
 }
 
 /// Problems of the files for TLS and tokens.

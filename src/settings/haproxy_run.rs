@@ -122,6 +122,18 @@ pub(super) fn push_user(reader: &mut Reader, global: &mut Vec<String>) {
     }
 }
 
+/// Reads `haproxy.certificates`.
+pub(super) fn read_certificates(reader: &mut Reader, run: Option<&RunSettings>) -> Option<PathBuf> {
+    const KEY: &str = "haproxy.certificates";
+    let path = reader.path(KEY)?;
+    if !path.is_absolute() {
+        reader.refuse(KEY, format!("{} must be an absolute path", path.display()));
+    } else if run.is_some_and(|run| run.management() == ProxyManagement::External) {
+        reader.refuse(KEY, "has no effect with haproxy.run: none, where the operator writes haproxy.cfg; remove it");
+    }
+    Some(path)
+}
+
 fn environment(reader: &mut Reader) -> ChildEnvironment {
     const KEY: &str = "haproxy.environment";
     let names = reader.lines(KEY);

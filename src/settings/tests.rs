@@ -294,7 +294,7 @@ fn every_key_of_the_table_is_read() {
     let yaml = "service_config: {path: /x}
 record: /var/x
 guards: {max_removal: 0.5}
-haproxy: {socket_path: /run/x, pid_file: /run/y, user: u, group: g}
+haproxy: {socket_path: /run/x, pid_file: /run/y, user: u, group: g, certificates: /c}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 annotations: {path: /a, servers: 'h:1'}
 aws: {region: r, endpoint: 'http://h:1'}

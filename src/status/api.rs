@@ -3,6 +3,7 @@
 //! Answers are JSON with stable field names; errors are [problem objects](super::problem). Times are milliseconds since
 //! 1970. Changes require the token, which the [gate](super::gate) checks.
 
+mod certificates;
 mod configuration;
 mod journal;
 mod known;
@@ -69,6 +70,7 @@ fn endpoints() -> Vec<Endpoint> {
         get("/api/v1/processes", || web::to(processes::list)),
         get("/api/v1/sources", || web::to(sources::list)),
         get("/api/v1/holds", || web::to(sources::holds)),
+        get("/api/v1/certificates", || web::to(certificates::list)),
         get("/api/v1/config", || web::to(configuration::running)),
         get("/api/v1/config/diff", || web::to(configuration::diff)),
         post("/api/v1/refresh", || web::to(orders::refresh_all)),

@@ -2,10 +2,12 @@
 //!
 //! | file | problems of |
 //! | --- | --- |
+//! | `certificates` | the operator's certificates |
 //! | `discovery` | definitions, annotations, sources of hosts |
 //! | `haproxy` | files, settings, processes, targets, outputs |
 //! | `services` | services and their ports and servers |
 
+mod certificates;
 mod discovery;
 mod haproxy;
 mod services;
@@ -16,6 +18,8 @@ use proxymgr_actors::snapshot::ActorState;
 use serde::{Deserialize, Serialize};
 
 use super::view::OwnProblem;
+
+pub use certificates::of_certificates;
 
 /// Kind of a problem. Stable: scripts and tests compare it, the text may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,6 +47,10 @@ pub enum ConcernKind {
     ListenerDown,
     /// Records of the log were dropped.
     LogDropped,
+    /// A certificate of the operator cannot be used, or their directory cannot be read.
+    CertificateInvalid,
+    /// A certificate expires soon, or is expired.
+    CertificateExpires,
     /// A target does not answer.
     TargetDown,
     /// An output cannot be updated.

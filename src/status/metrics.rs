@@ -6,12 +6,14 @@
 //! | `haproxy` | HAProxy: phase, changes, reloads, problems |
 //! | `sources` | discovery: reachability, age, blocked changes |
 //! | `services` | servers, of all services and of each |
+//! | `certificates` | expiry and problems of the operator's certificates |
 //! | `history` | counters of the journal |
 //! | `exposition` | the text formats |
 //!
 //! All figures come from the snapshots at the time of the scrape. Label values have fixed sets, except the names of
-//! services (at most [`METRICS_SERVICES_MAX`](proxymgr_actors::limits::METRICS_SERVICES_MAX)), outputs and targets.
+//! services (at most [`METRICS_SERVICES_MAX`](proxymgr_actors::limits::METRICS_SERVICES_MAX)), outputs, targets and certificates.
 
+mod certificates;
 mod exposition;
 mod haproxy;
 mod history;
@@ -93,6 +95,7 @@ impl Scrape {
         haproxy::write(families, states, self.now_unix_ms)?;
         sources::write(families, states, self.now_unix_ms)?;
         services::write(families, states, self.per_service)?;
+        certificates::write(families, &self.daemon.certificates.certificates)?;
         history::write(families, states)
     }
 }

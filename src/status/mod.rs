@@ -9,6 +9,7 @@
 //! | [`health`], [`api`], [`metrics`], [`page`], [`annotations`], [`callbacks`] | the endpoints |
 //! | [`report`], [`readiness`], [`concern`], [`severity`] | status, readiness, problems |
 //! | [`source_state`], [`server_counts`] | the state of a source, servers by state |
+//! | [`certificate_report`] | the operator's certificates, without their keys |
 //! | [`event_text`], [`server_history`], [`mod@format`] | events, the history of a server, numbers and times as text |
 //! | [`view`], [`rendered`] | access to the actors, with caches |
 //! | [`config_text`], [`masking`] | the configuration, with secrets hidden |
@@ -19,6 +20,7 @@ pub mod access;
 pub mod annotations;
 pub mod api;
 pub mod callbacks;
+pub mod certificate_report;
 pub mod client;
 pub mod concern;
 pub mod config_text;

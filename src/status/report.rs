@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState};
 use serde::{Deserialize, Serialize};
 
+use super::certificate_report::CertificateStates;
 use super::concern::{self, Concern};
 use super::format::{counted, grouped};
 use super::readiness::{self, Readiness};
@@ -47,6 +48,9 @@ pub struct DaemonFacts {
     /// The problem of a log that lost records recently, one of the concerns of the status.
     #[serde(skip)]
     pub log_loss: Option<OwnProblem>,
+    /// The operator's certificates; their problems are among the concerns of the status.
+    #[serde(skip)]
+    pub certificates: CertificateStates,
 }
 
 impl StatusReport {
@@ -57,6 +61,7 @@ impl StatusReport {
         let readiness = Readiness::from_blockers(&concerns, &actors);
         concerns.extend(daemon.problems.iter().map(Concern::of_listener));
         concerns.extend(daemon.log_loss.iter().map(Concern::of_log));
+        concerns.extend(concern::of_certificates(&daemon.certificates));
         concerns.extend(concern::concerns(&actors));
         Self { daemon, readiness, concerns, actors }
     }

@@ -16,6 +16,7 @@ use proxymgr_actors::wiring::Actors;
 use tokio::sync;
 use tokio::time::Instant;
 
+use super::certificate_report::CertificateReport;
 use super::report::DaemonFacts;
 use crate::dropped_records::DroppedRecords;
 
@@ -188,6 +189,8 @@ pub struct Identity {
     pub listening: Arc<ListeningProblems>,
     /// The dropped records of the log.
     pub dropped_records: Arc<DroppedRecords>,
+    /// The operator's certificates.
+    pub certificates: Arc<CertificateReport>,
 }
 
 /// Why the daemon does not listen everywhere that it should.
@@ -234,6 +237,7 @@ impl Identity {
             problems: self.listening.all(),
             dropped_records: self.dropped_records.count(),
             log_loss: self.log_loss(),
+            certificates: self.certificates.at(self.clock.unix_ms()),
         }
     }
 

@@ -4,6 +4,7 @@ use proxymgr_actors::model::{
 use proxymgr_actors::snapshot::{LastChange, ProxyPhase, ServiceState, WatcherState};
 
 use super::*;
+use crate::status::certificate_report::CertificateStates;
 use crate::status::report::DaemonFacts;
 
 fn screen(width: Option<usize>) -> Screen {
@@ -51,6 +52,7 @@ fn report(watcher: WatcherState) -> StatusReport {
         problems: Vec::new(),
         dropped_records: 0,
         log_loss: None,
+        certificates: CertificateStates::default(),
     };
     StatusReport::of(daemon, Ok(vec![ActorState::HaproxyState(haproxy), ActorState::Watcher(watcher)].into()))
 }

@@ -8,6 +8,7 @@ use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
 use super::screen::draw;
 use super::state::{Next, Top};
+use crate::status::certificate_report::CertificateStates;
 use crate::status::report::{DaemonFacts, StatusReport};
 
 const NOW: u64 = 1_000_000;
@@ -40,6 +41,7 @@ fn report(services: &[(&str, &[ServerState])]) -> StatusReport {
         problems: Vec::new(),
         dropped_records: 0,
         log_loss: None,
+        certificates: CertificateStates::default(),
     };
     StatusReport::of(daemon, Ok(actors.into()))
 }

@@ -34,6 +34,14 @@ fn each_way_has_its_keys_and_defaults() {
 }
 
 #[test]
+fn certificates_need_an_absolute_path_and_a_managed_haproxy() {
+    let settings = load("haproxy: {certificates: /c}", &[], &[]).unwrap();
+    assert_eq!(settings.haproxy.certificates, Some("/c".into()));
+    check("haproxy:\n  certificates: c", &[("p.yml:2", "haproxy.certificates")]);
+    check("haproxy:\n  run: none\n  certificates: /c", &[("p.yml:3", "haproxy.certificates")]);
+}
+
+#[test]
 fn nbproc_is_refused_only_when_supervised() {
     assert!(load("haproxy: {global: [nbproc 2]}", &[], &[]).is_err(), "supervised");
     assert!(load("haproxy: {run: systemd, global: [nbproc 2]}", &[], &[]).is_ok());

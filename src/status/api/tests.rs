@@ -18,6 +18,8 @@ use self::fixture::{Fixture, TOKEN};
 use crate::http::Transport;
 use crate::status::access::{Access, TokenSource};
 use crate::status::annotations;
+use crate::status::certificate_report::CertificateReport;
+use crate::status::certificate_report::tests::shop;
 use crate::status::client::{DaemonAddress, StatusClient, url_of};
 use crate::status::listener::{StatusListener, bind};
 use crate::status::part;
@@ -26,6 +28,8 @@ use crate::token::Token;
 
 fn listen() -> StatusListener {
     let clock = Clock::starting_at(100_000);
+    let certificates = CertificateReport::default();
+    certificates.set(&shop("CN=Shop", "the key is missing"), &["unreadable".into()], 1_000);
     let identity = Identity {
         version: "0.1.0",
         commit: "abc",
@@ -34,6 +38,7 @@ fn listen() -> StatusListener {
         clock,
         listening: Arc::default(),
         dropped_records: Arc::default(),
+        certificates: Arc::new(certificates),
     };
     let access = Access { token: TokenSource::Given(Token::new(TOKEN).unwrap()), ..Access::default() };
     let mut parts = part::own();

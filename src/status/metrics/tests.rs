@@ -8,6 +8,7 @@ use proxymgr_actors::snapshot::{
 
 use super::exposition::{Format, text};
 use super::{DaemonFacts, Scrape};
+use crate::status::certificate_report::{CertificateState, CertificateStates};
 
 fn scrape(states: Vec<ActorState>, per_service: bool) -> Scrape {
     let daemon = DaemonFacts {
@@ -20,6 +21,7 @@ fn scrape(states: Vec<ActorState>, per_service: bool) -> Scrape {
         problems: Vec::new(),
         dropped_records: 0,
         log_loss: None,
+        certificates: CertificateStates::default(),
     };
     Scrape { daemon, now_unix_ms: 61_500, states: Ok(Arc::new(states)), per_service }
 }
@@ -94,6 +96,23 @@ fn sums_include_services_without_series() {
     assert!(!text.contains("proxymgr_service_") && !text.contains("web"), "{text}");
     assert!(text.contains("proxymgr_servers{state=\"ready\"} 1.0"), "{text}");
     assert!(text.contains("proxymgr_services_without_series 1.0"), "{text}");
+}
+
+#[test]
+fn certificates_have_expiry_and_problem() {
+    let mut scraped = scrape(Vec::new(), true);
+    let state = |name: &str, expires_in_s| CertificateState { name: name.into(), expires_in_s, ..Default::default() };
+    let certificates = vec![state("shop", Some(-5)), state("none", None)];
+    scraped.daemon.certificates = CertificateStates { certificates, problems: Vec::new() };
+    let text = text(scraped, Format::Prometheus).unwrap();
+    for line in [
+        "proxymgr_certificate_expiry_seconds{certificate=\"shop\"} -5.0",
+        "proxymgr_certificate_problem{certificate=\"shop\"} 0.0",
+        "proxymgr_certificate_problem{certificate=\"none\"} 0.0",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("expiry_seconds{certificate=\"none\"}"), "{text}");
 }
 
 #[test]

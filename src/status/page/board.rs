@@ -23,7 +23,7 @@ use super::overview::{self, KnownSince};
 use super::picture::{self, Window};
 use super::service_row::{Counted, ServiceRow};
 use super::templates::value;
-use super::{assets, facts, templates};
+use super::{assets, certificates, facts, templates};
 use crate::status::format::grouped;
 use crate::status::report::StatusReport;
 use crate::status::severity::Severity;
@@ -194,6 +194,13 @@ impl Shown {
             (
                 "facts",
                 templates::render("facts.html", context! { facts => value(facts::facts(&report, history, &rows)) }),
+            ),
+            (
+                "certificates",
+                templates::render(
+                    "certificates.html",
+                    context! { certificates => value(certificates::rows(&report.daemon.certificates.certificates)) },
+                ),
             ),
             (
                 "history",

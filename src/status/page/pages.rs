@@ -106,6 +106,7 @@ async fn overview(page: Data<Page>, filter: Query<ServiceFilter>) -> HttpRespons
             concerns => part("concerns"),
             held => part("held"),
             facts => part("facts"),
+            certificates => part("certificates"),
             history => part("history"),
             rows => Value::from_safe_string(rows),
             count => shown.rows().count(),

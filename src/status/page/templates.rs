@@ -42,7 +42,7 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 18] = sources![
+const SOURCES: [(&str, &str); 19] = sources![
     "frame.html",
     "overview.html",
     "headline.html",
@@ -50,6 +50,7 @@ const SOURCES: [(&str, &str); 18] = sources![
     "pending.html",
     "blocked.html",
     "facts.html",
+    "certificates.html",
     "history.html",
     "row_start.html",
     "row_end.html",

@@ -21,6 +21,8 @@ use proxymgr_actors::snapshot::{
 use super::{PageSettings, part};
 use crate::http::{Response, Transport};
 use crate::status::access::Access;
+use crate::status::certificate_report::CertificateReport;
+use crate::status::certificate_report::tests::shop;
 use crate::status::client::url_of;
 use crate::status::listener::{StatusListener, bind};
 use crate::status::view::{Asked, Identity, States, View};
@@ -34,6 +36,7 @@ struct World {
     services: Mutex<BTreeMap<&'static str, Vec<(&'static str, ServerState)>>>,
     sequence: AtomicU64,
     hostile: bool,
+    certificates: Arc<CertificateReport>,
 }
 
 impl World {
@@ -155,6 +158,7 @@ fn listen(world: &Arc<World>) -> StatusListener {
         clock,
         listening: Arc::default(),
         dropped_records: Arc::default(),
+        certificates: Arc::clone(&world.certificates),
     };
     let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let view: Arc<dyn View> = Arc::clone(world) as _;
@@ -177,6 +181,7 @@ async fn get(listener: &StatusListener, path: &str) -> (u16, String) {
 async fn hostile_text_is_escaped_on_every_page() {
     let world = Arc::new(World { hostile: true, ..World::default() });
     world.set("web", &[("10.0.0.1:80", ServerState::Down)]);
+    world.certificates.set(&shop(HOSTILE, HOSTILE), &[HOSTILE.into()], 1_000);
     let listener = listen(&world);
     for path in [
         "/",
@@ -194,6 +199,23 @@ async fn hostile_text_is_escaped_on_every_page() {
         assert!(!lower.contains(" style="), "{path}: the policy forbids it\n{html}");
         assert!(path.contains("?q=") || lower.contains("alert("), "{path}: the text itself is shown");
     }
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn overview_has_certificates_if_there_are_any() {
+    let world = Arc::new(World::default());
+    let listener = listen(&world);
+    let (_, html) = get(&listener, "/").await;
+    assert!(!html.contains("certificates-title"), "{html}");
+    listener.stop().await;
+    world.certificates.set(&shop("CN=Shop", "the key is missing"), &[], 1_000);
+    let listener = listen(&world);
+    let (_, html) = get(&listener, "/").await;
+    for text in ["CN=Shop", "shop.example", "in 0 days", "1970-01-01", "the key is missing"] {
+        assert!(html.contains(text), "{text}\n{html}");
+    }
+    assert!(!html.contains("PRIVATE KEY"));
     listener.stop().await;
 }
 
@@ -291,6 +313,7 @@ async fn number_of_streams_is_limited() {
         clock,
         listening: Arc::default(),
         dropped_records: Arc::default(),
+        certificates: Arc::default(),
     };
     let board = std::rc::Rc::new(super::board::Board::new(view, identity, None));
     let streams = super::stream::Streams::new(board);

@@ -147,6 +147,19 @@ pub(super) const HAPROXY: &[Key] = &[
     )
     .example("/etc/proxymgr/haproxy.cfg"),
     key(
+        "haproxy.certificates",
+        Kind::Path,
+        Otherwise("definitions cannot have \"tls\""),
+        OnRestart,
+        "Your directory of certificates, which definitions use by name.",
+    )
+    .details(
+        "NAME.pem with the chain and the key, NAME.crt and NAME.key, or a folder NAME with fullchain.pem and privkey.pem \
+         (/etc/letsencrypt/live of certbot). Changed files are noticed, checked and used without a restart. HAProxy reads \
+         copies in config_path with .certs appended; a bad file is reported, and the last good one stays in use.",
+    )
+    .example("/etc/proxymgr/certs"),
+    key(
         "haproxy.global",
         Kind::Lines,
         Empty,
