@@ -4,6 +4,7 @@
 mod support;
 
 mod access;
+mod certificates;
 mod dashboard;
 mod events;
 mod metrics;

@@ -27,7 +27,7 @@ fn value(text: &str, sample: &str) -> f64 {
 }
 
 /// Returns promtool, as unpacked by `tests/setup/install.sh test` or installed.
-fn promtool() -> Command {
+pub fn promtool() -> Command {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/promtool/promtool");
     let program = if unpacked.exists() { unpacked } else { PathBuf::from("promtool") };
     Command::new(program)

@@ -23,7 +23,7 @@ use super::overview::{self, KnownSince};
 use super::picture::{self, Window};
 use super::service_row::{Counted, ServiceRow};
 use super::templates::value;
-use super::{assets, certificates, facts, templates};
+use super::{assets, certificate_row, facts, templates};
 use crate::status::format::grouped;
 use crate::status::report::StatusReport;
 use crate::status::severity::Severity;
@@ -199,7 +199,7 @@ impl Shown {
                 "certificates",
                 templates::render(
                     "certificates.html",
-                    context! { certificates => value(certificates::rows(&report.daemon.certificates.certificates)) },
+                    context! { certificates => value(certificate_row::rows(&report.daemon.certificates.certificates)) },
                 ),
             ),
             (

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`board`] | the state of the page, kept once for all readers |
 //! | [`overview`], [`facts`], [`service_row`] | headline and problems, facts, rows of services |
-//! | [`mod@certificates`] | the operator's certificates |
+//! | [`certificate_row`] | the operator's certificates |
 //! | [`service_page`] | one service with its servers |
 //! | [`lines`] | journal entries and the history of one server |
 //! | [`picture`] | the last hours as SVG |
@@ -14,7 +14,7 @@
 
 pub mod assets;
 pub mod board;
-pub mod certificates;
+pub mod certificate_row;
 pub mod facts;
 pub mod lines;
 pub mod overview;
