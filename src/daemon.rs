@@ -129,8 +129,8 @@ impl Daemon {
         }
         let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
         let report = Arc::<CertificateReport>::default();
-        // The actors do not use certificates yet.
-        let certificates_changed = |_: Certificates| {};
+        let core = actors.clone();
+        let certificates_changed = move |certificates: Certificates| core.certificates_changed(Arc::new(certificates));
         let certificates = certificates.map(|read| read.watch(Arc::clone(&report), clock, certificates_changed));
         let listener = self.open_listener(&actors, clock, started_at_unix_ms, callback, &discovery, report)?;
         actix::spawn(notify::keep_watchdog_alive(actors.clone()));

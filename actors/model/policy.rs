@@ -55,13 +55,6 @@ pub fn map_path_of(config_path: &Path) -> PathBuf {
     path.into()
 }
 
-/// Returns the directory of the certificates that HAProxy reads with this haproxy.cfg.
-pub fn private_certificates_dir(config_path: &Path) -> PathBuf {
-    let mut path = config_path.as_os_str().to_owned();
-    path.push(".certs");
-    path.into()
-}
-
 /// How HAProxy's process is managed, and so which changes are possible.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ProxyManagement {

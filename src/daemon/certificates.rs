@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proxymgr_actors::clock::Clock;
-use proxymgr_actors::model::{Certificates, private_certificates_dir};
+use proxymgr_actors::model::Certificates;
 use slog::Logger;
 use tokio::task::spawn_blocking;
 
@@ -22,7 +22,7 @@ impl ReadCertificates {
     /// Reads the certificates and writes the private files; `None` without `haproxy.certificates`, or if the read panics.
     pub async fn read(settings: &Settings, log: &Logger) -> Option<Self> {
         let directory = settings.haproxy.certificates.clone()?;
-        let private = private_certificates_dir(&settings.haproxy.config_path);
+        let private = settings.haproxy.policy.base_config.certificates_path();
         let mut store = CertificateStore::new(directory, private, logging::component(log, "certificates"));
         let reading = spawn_blocking(move || {
             let scan = store.scan();
