@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -92,6 +92,31 @@ async fn renewal_is_used_and_mistake_is_reported() {
     assert!(report["concerns"].to_string().contains("certificate_expires"), "{report}");
     let page = http::get(daemon.status_address(), "/").await.unwrap().text();
     assert!(page.contains("CN=client") && !page.contains(secret), "{page}");
+}
+
+/// The subject of the certificate that a client gets.
+fn served(port: u16) -> String {
+    let address = format!("127.0.0.1:{port}");
+    let mut client = Command::new("openssl");
+    let shown = client.args(["s_client", "-connect", &address]).stdin(Stdio::null()).output().expect("run openssl");
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    text.lines().find_map(|line| line.strip_prefix("subject=")).unwrap_or_default().replace(' ', "")
+}
+
+#[tokio::test]
+async fn renewed_certificate_is_served() {
+    let certificates = Certificates::new();
+    let port = certificates.stage.dir.port();
+    let keys = json!({"bind": "127.0.0.1", "port": port, "mode": "http", "tls": {"certificates": ["shop"]}});
+    certificates.stage.define("shop", &["10.0.0.1"], keys);
+    let daemon = certificates.builder().start();
+    ready(&daemon).await;
+    let is_served = async |subject: &str| check(served(port) == subject, &served(port));
+    daemon.eventually(LIMIT, "the certificate is served", async || is_served("CN=server").await).await;
+    let pair =
+        [&certificates.ca.client_cert, &certificates.ca.client_key].map(|path| fs::read_to_string(path).unwrap());
+    certificates.write("shop.pem", &pair.concat());
+    daemon.eventually(LIMIT, "the new certificate is served", async || is_served("CN=client").await).await;
 }
 
 #[tokio::test]
