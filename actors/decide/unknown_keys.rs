@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn key_of_another_kind_or_tool_is_reported() {
-        for (key, part) in [("remote_port", "campanjazk"), ("backend", "not known"), ("ssl_certificate", "configured by \"tls\"")]
+        for (key, part) in
+            [("remote_port", "campanjazk"), ("backend", "not known"), ("ssl_certificate", "configured by \"tls\"")]
         {
             let warnings = warnings("zookeeper", &["path", key]);
             let [warning] = warnings.as_slice() else { panic!("{key}: {warnings:?}") };

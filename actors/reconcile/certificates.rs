@@ -2,7 +2,6 @@
 //!
 //! The files that HAProxy reads are up to date before this is notified, so that a new process has them from its start.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,53 +12,10 @@ use crate::limits::CERTIFICATE_AT_RUNTIME_BYTES_MAX;
 use crate::model::{CertificateName, Certificates, Moment, ReloadCause, ServiceDefinition, ServiceName};
 use crate::port::{Answer, RuntimeError};
 
-/// The PEM text of each certificate.
-type Texts = BTreeMap<CertificateName, Arc<str>>;
-
-/// The sync state of certificates with the running process.
-#[derive(Debug, Default)]
-pub struct CertificateSync {
-    /// The last good ones, which are in the files.
-    good: Texts,
-    /// Those that the process has.
-    loaded: Texts,
-    /// The one that is being loaded.
-    loading: Option<(CertificateName, Arc<str>)>,
-}
-
-impl CertificateSync {
-    /// Returns the certificates that a process has which starts now.
-    pub fn in_files(&self) -> BTreeMap<CertificateName, Arc<str>> {
-        self.good.clone()
-    }
-
-    /// Records that a process serves that was started with these certificates.
-    pub fn started_with(&mut self, in_files: BTreeMap<CertificateName, Arc<str>>) {
-        self.loaded = in_files;
-    }
-
-    /// Records the last good certificates. Returns those that are new or have changed.
-    fn seen(&mut self, certificates: &Certificates) -> Vec<CertificateName> {
-        let good = certificates.iter().filter_map(|(name, seen)| Some((name, &seen.good.as_ref()?.pem.0)));
-        let changed = good.filter(|(name, pem)| self.good.get(*name) != Some(*pem));
-        let changed: Vec<_> = changed.map(|(name, pem)| (name.clone(), pem.clone())).collect();
-        let names = changed.iter().map(|(name, _)| name.clone()).collect();
-        self.good.extend(changed);
-        names
-    }
-
-    /// Returns a certificate that the process has in an older version.
-    fn next(&self) -> Option<(CertificateName, Arc<str>)> {
-        let is_old =
-            |(name, pem): &(&CertificateName, &Arc<str>)| self.loaded.get(*name).is_some_and(|loaded| loaded != *pem);
-        self.good.iter().find(is_old).map(|(name, pem)| (name.clone(), pem.clone()))
-    }
-}
-
 impl State {
     /// Handles a change of the certificates in the operator's directory.
     pub(super) fn certificates_changed(&mut self, certificates: &Certificates) {
-        let changed = self.certificates.seen(certificates);
+        let changed = self.files.certificates.seen(certificates);
         for (name, service) in &mut self.desired.services {
             if uses_any(&service.definition, &changed) {
                 service.retry_definition();
@@ -70,12 +26,12 @@ impl State {
 
     /// Loads the next changed certificate, where the process that serves uses it.
     pub(super) fn load_certificate(&mut self) {
-        if !self.deploys() || !self.process.is_serving() || self.certificates.loading.is_some() {
+        if !self.deploys() || !self.process.is_serving() || self.files.certificates.loading.is_some() {
             return;
         }
-        let Some((name, pem)) = self.certificates.next() else { return };
+        let Some((name, pem)) = self.files.certificates.next() else { return };
         if !self.is_in_use(&name) {
-            self.certificates.loaded.insert(name, pem);
+            self.files.certificates.loaded.insert(name, pem);
             return;
         }
         if pem.len() > CERTIFICATE_AT_RUNTIME_BYTES_MAX {
@@ -83,18 +39,18 @@ impl State {
             return;
         }
         let path = self.certificate_path(&name);
-        self.certificates.loading = Some((name, pem.clone()));
+        self.files.certificates.loading = Some((name, pem.clone()));
         self.outbox.push(Effect::LoadCertificate { path, pem });
     }
 
     /// Handles HAProxy's answer.
     pub(super) fn certificate_loaded(&mut self, result: Result<Answer, RuntimeError>, now: Moment) {
-        let Some((name, pem)) = self.certificates.loading.take() else { return };
+        let Some((name, pem)) = self.files.certificates.loading.take() else { return };
         match result {
             Ok(Answer { accepted: true, .. }) => {
                 let line = info("certificate loaded into the running HAProxy").with("certificate", &name);
                 self.outbox.log(line.with("services", self.users_of(&name).len()));
-                self.certificates.loaded.insert(name, pem);
+                self.files.certificates.loaded.insert(name, pem);
             }
             Ok(Answer { text, .. }) => self.certificate_by_reload(name, pem, &text),
             // It is loaded again, or read by the next process.
@@ -110,7 +66,7 @@ impl State {
         let line = warn("certificate needs a reload").with("certificate", &name);
         self.outbox.log(line.with("reason", why));
         self.reloads.request(ReloadCause::Certificate.because(format!("certificate {name} changed: {why}")));
-        self.certificates.loaded.insert(name, pem);
+        self.files.certificates.loaded.insert(name, pem);
     }
 
     fn certificate_path(&self, name: &CertificateName) -> PathBuf {

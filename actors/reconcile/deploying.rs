@@ -74,7 +74,7 @@ impl State {
             begun: now.instant,
             newest: self.desired.newest_change(),
             base: order.context.base.clone(),
-            certificates: self.certificates.in_files(),
+            certificates: self.files.certificates.in_files(),
             refused: self.refused_changes(),
             opened: BTreeSet::new(),
             exited: None,

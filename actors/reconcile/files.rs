@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::certificate_sync::CertificateSync;
 use super::problem::Problem;
 use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
 use crate::model::Moment;
@@ -16,6 +17,8 @@ pub struct Files {
     pub states: StateFileSync,
     /// The saved state of the daemon.
     pub saved: SavedStateSync,
+    /// The certificates, which are written before they are known here.
+    pub certificates: CertificateSync,
     /// Whether the files are being read for comparison.
     pub comparing: bool,
 }

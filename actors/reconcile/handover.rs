@@ -90,7 +90,7 @@ impl State {
         // A removed service whose section is gone needs no retained state.
         self.desired.retained.retain(|name, _| has_section(name));
         self.choose_strategies();
-        self.certificates.started_with(std::mem::take(&mut deployment.certificates));
+        self.files.certificates.started_with(std::mem::take(&mut deployment.certificates));
         self.lane.link.replaced(now.instant);
         self.outbox.push(Effect::Disconnect);
         self.files.config.replaced();

@@ -14,6 +14,7 @@
 //! result does not depend on the order of events.
 
 mod attachment;
+mod certificate_sync;
 mod certificates;
 mod commands;
 mod deploying;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::certificates::CertificateSync;
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::{Desired, DesiredService, Retained};
 use super::effect::{Effect, Outbox};
@@ -51,8 +50,6 @@ pub struct State {
     pub reloads: ReloadQueue,
     /// The files that are written after changes.
     pub files: Files,
-    /// Certificates in the files and in the process.
-    pub certificates: CertificateSync,
     /// Timers for work that no answer triggers.
     pub timers: Timers,
     /// Host names that are looked up, because HAProxy could not resolve them.
@@ -185,7 +182,6 @@ impl State {
             orphan: None,
             reloads: ReloadQueue::new(now),
             files: Files::default(),
-            certificates: CertificateSync::default(),
             unresolved: BTreeSet::new(),
             timers: Timers {
                 life_at: None,

@@ -1,0 +1,49 @@
+//! The sync state of certificates with the running process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{CertificateName, Certificates};
+
+/// The PEM text of each certificate.
+type Texts = BTreeMap<CertificateName, Arc<str>>;
+
+/// The sync state of certificates with the running process.
+#[derive(Debug, Default)]
+pub struct CertificateSync {
+    /// The last good ones, which are in the files.
+    good: Texts,
+    /// Those that the process has.
+    pub loaded: Texts,
+    /// The one that is being loaded.
+    pub loading: Option<(CertificateName, Arc<str>)>,
+}
+
+impl CertificateSync {
+    /// Returns the certificates that a process has which starts now.
+    pub fn in_files(&self) -> BTreeMap<CertificateName, Arc<str>> {
+        self.good.clone()
+    }
+
+    /// Records that a process serves that was started with these certificates.
+    pub fn started_with(&mut self, in_files: BTreeMap<CertificateName, Arc<str>>) {
+        self.loaded = in_files;
+    }
+
+    /// Records the last good certificates. Returns those that are new or have changed.
+    pub fn seen(&mut self, certificates: &Certificates) -> Vec<CertificateName> {
+        let good = certificates.iter().filter_map(|(name, seen)| Some((name, &seen.good.as_ref()?.pem.0)));
+        let changed = good.filter(|(name, pem)| self.good.get(*name) != Some(*pem));
+        let changed: Vec<_> = changed.map(|(name, pem)| (name.clone(), pem.clone())).collect();
+        let names = changed.iter().map(|(name, _)| name.clone()).collect();
+        self.good.extend(changed);
+        names
+    }
+
+    /// Returns a certificate that the process has in an older version.
+    pub fn next(&self) -> Option<(CertificateName, Arc<str>)> {
+        let is_old =
+            |(name, pem): &(&CertificateName, &Arc<str>)| self.loaded.get(*name).is_some_and(|loaded| loaded != *pem);
+        self.good.iter().find(is_old).map(|(name, pem)| (name.clone(), pem.clone()))
+    }
+}
