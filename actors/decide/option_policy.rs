@@ -101,24 +101,21 @@ impl OptionPolicy {
         if let Some(reason) = read.excess() {
             return Err(reason);
         }
-        if let Some(reason) = self.shared_variable(definition) {
+        if let Some(reason) = self.effect_on_others(definition) {
             return Err(reason);
         }
         self.judge_server_words(&definition.server_options)
     }
 
-    /// Returns why a service with domains may not have its lines: they use variables of the session, but requests for
-    /// other services arrive in the same session.
-    pub fn shared_variable(&self, definition: &ServiceDefinition) -> Option<String> {
+    /// Returns why a service with domains may not have its lines: requests for other services arrive over the same
+    /// connection, in the same session.
+    pub fn effect_on_others(&self, definition: &ServiceDefinition) -> Option<String> {
         // A connection that is chosen by SNI belongs to one service.
         routing::shares(definition).filter(|kind| *kind == FrontendKind::Http)?;
         let facts =
             definition.listen_options.iter().filter_map(|words| self.judge_line(definition.name.as_str(), words).ok());
         let facts = facts.flatten().collect::<Vec<_>>();
-        let name = facts::session_variable(&facts)?;
-        Some(format!(
-            "{name:?} is a variable of the session, which services with domains share; use txn. in place of sess."
-        ))
+        facts::effect_on_others(&facts)
     }
 
     /// Splits the lines of `listen_options` of the service with this name into words, and checks them together.

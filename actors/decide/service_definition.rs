@@ -149,7 +149,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 in_base: None,
             };
             let mut mistakes = listener_mistakes(&definition);
-            mistakes.extend(policy.shared_variable(&definition).map(|reason| format!("\"listen_options\": {reason}")));
+            mistakes.extend(policy.effect_on_others(&definition).map(|reason| format!("\"listen_options\": {reason}")));
             match mistakes.is_empty() {
                 true => Ok(ParsedDefinition { definition, warnings }),
                 false => Err(mistakes),

@@ -163,14 +163,46 @@ fn service_is_bounded_as_a_whole() {
     let of_rules = |count: usize, rule: &str| vec![rule.to_owned(); count];
     for (accepted, refused) in [
         (vec![acl("^/a"); 64], vec![acl("^/a"); 65]),
-        // Each takes a fiftieth of a second.
+        // Each takes a twenty-fifth of a second.
         (
-            of_rules(9, "http-request deny if { path_reg a*[bc] }"),
-            of_rules(10, "http-request deny if { path_reg a*[bc] }"),
+            of_rules(4, "http-request deny if { path_reg a*[bc] }"),
+            of_rules(5, "http-request deny if { path_reg a*[bc] }"),
         ),
         (
-            [vec![acl("a*[bc]")], of_rules(9, "http-request deny if x")].concat(),
-            [vec![acl("a*[bc]")], of_rules(10, "http-request deny if x")].concat(),
+            [vec![acl("a*[bc]")], of_rules(4, "http-request deny if x")].concat(),
+            [vec![acl("a*[bc]")], of_rules(5, "http-request deny if x")].concat(),
+        ),
+        // A header has up to 7,000 values, each of which the test looks at, for each use.
+        (
+            [vec!["acl x hdr(a) z".to_owned()], of_rules(300, "http-request deny if x")].concat(),
+            [vec!["acl x hdr(a) z".to_owned()], of_rules(300, "http-request deny if x !x")].concat(),
+        ),
+        (
+            [vec!["acl x cook(a) z".to_owned()], of_rules(300, "ignore-persist if x")].concat(),
+            [vec!["acl x cook(a) z".to_owned()], of_rules(400, "ignore-persist if x")].concat(),
+        ),
+        (
+            of_rules(300, "http-request deny if { urlp(a) z }"),
+            of_rules(300, "http-request deny if { urlp(a),lower -m str z }"),
+        ),
+        (
+            of_rules(30, "redirect location / if { req.hdr(a),sha2(256),hex -m str z }"),
+            of_rules(40, "redirect location / if { req.hdr(a),sha2(256),hex -m str z }"),
+        ),
+        (
+            [vec!["acl x hdr_cnt(a) 1".to_owned()], of_rules(400, "http-request deny if x x x x")].concat(),
+            [vec!["acl x hdr_cnt(a) 1".to_owned()], of_rules(400, "http-request deny if x x x x x x")].concat(),
+        ),
+        (
+            [vec!["acl x req.fhdr(a),regsub(b,c,g) -m str z".to_owned()], of_rules(60, "http-request deny if x")]
+                .concat(),
+            [vec!["acl x req.fhdr(a),regsub(b,c,g) -m str z".to_owned()], of_rules(80, "http-request deny if x")]
+                .concat(),
+        ),
+        // Each byte of a text is compared with each of the list.
+        (
+            of_rules(8, &format!("http-request set-var(txn.x) path,field(9,{})", "b".repeat(2_000))),
+            of_rules(10, &format!("http-request set-var(txn.x) path,field(9,{})", "b".repeat(2_000))),
         ),
         (of_rules(4, "capture cookie A len 4096"), of_rules(5, "capture cookie A len 4096")),
         (of_rules(1, "stick-table type ip size 1m"), of_rules(3, "stick-table type ip size 1m")),
@@ -181,6 +213,28 @@ fn service_is_bounded_as_a_whole() {
     ] {
         assert!(define(&accepted).is_ok(), "{:?}: {:?}", accepted[0], define(&accepted));
         assert!(define(&refused).is_err(), "{:?}", refused[0]);
+    }
+}
+
+#[test]
+fn stored_line_breaks_do_not_reach_the_log() {
+    let log = r#"log-format "%[var(txn.a)]""#.to_owned();
+    for (stores, is_refused) in [
+        ("http-request set-var(txn.a) bin(0a)", true),
+        ("http-request set-var(txn.a) req.hdr(x),b64dec", true),
+        ("http-request set-var(txn.a) req.hdr(x) url_dec", true),
+        ("tcp-request content set-var-fmt(txn.a) %[bin(0a)]", true),
+        (r"tcp-request content set-var-fmt(txn.a) a\nb", true),
+        ("http-request capture req.body len 100", true),
+        ("http-request set-header X %[bin(0a),set-var(txn.b)]", true),
+        ("http-request deny if { req.hdr(x),b64dec,set-var(txn.b) -m found }", true),
+        ("http-request set-var(txn.a) bin(0a),hex", false),
+        ("http-request set-header X %[bin(0a)]", false),
+        ("http-request set-var(txn.a) req.hdr(x),lower", false),
+    ] {
+        assert!(define(&[stores.to_owned()]).is_ok(), "{stores}");
+        let together = define(&[log.clone(), stores.to_owned()]);
+        assert_eq!(together.is_err(), is_refused, "{stores}: {together:?}");
     }
 }
 

@@ -226,6 +226,11 @@ fn service_with_domains_has_no_variables_of_the_session() {
         "http-request set-header X %[var(sess.a)]",
         "http-request set-var(txn.a) str(b),concat(,sess.a)",
         "acl a var(sess.a) -m found",
+        "http-request set-src hdr(x-fake)",
+        "http-request set-src-port int(1) if TRUE",
+        "http-request set-dst src",
+        "tcp-request content set-dst-port int(1)",
+        "http-request set-method HEAD",
         "http-request deny unless { var('sess.a') -m found }",
     ] {
         assert!(definition("", line).is_ok(), "{line}");

@@ -3,10 +3,11 @@
 //! Source: `configuration.txt` 7.1 and 7.2 of HAProxy 2.2 to 3.4.
 
 use super::expression::{self, Expression, Place};
-use super::facts::{Fact, SEARCHED_BYTES};
+use super::facts::Fact;
 use super::kind::Kind;
 use super::section::Section;
 use super::value;
+use super::work;
 use crate::model::Word;
 
 const METHODS: &[&str] = &["found", "bool", "int", "ip", "bin", "len", "str", "sub", "reg", "beg", "end", "dir", "dom"];
@@ -74,10 +75,9 @@ pub fn check_test(words: &[Word], section: &Section<'_>, facts: &mut Vec<Fact>) 
             return Err((at + offset, "reads patterns from a file, which a service may not".to_owned()));
         }
         value::check(patterns.kind, word.as_str(), section, facts).map_err(|reason| (at + offset, reason))?;
-        if patterns.are_searched {
-            let work = 1 + word.as_str().len() / SEARCHED_BYTES;
-            facts.push(Fact::Search(u64::try_from(work).unwrap_or(u64::MAX)));
-        }
+        let is_regex = patterns.kind == Kind::Regex;
+        let work = work::of_pattern(word.as_str(), patterns.are_searched, is_regex, tested.is_iterated);
+        facts.push(Fact::Work(work));
     }
     Ok(())
 }

@@ -10,7 +10,9 @@ use super::arguments::{self, Argument};
 use super::converters;
 use super::facts::Fact;
 use super::fetches::{self, Row};
+use super::line_breaks::LineBreaks;
 use super::section::Section;
+use super::work;
 use crate::decide::nearest::nearest;
 
 /// The use of an expression.
@@ -33,6 +35,10 @@ pub struct Expression<'a> {
     pub is_address: bool,
     /// Whether it has converters.
     pub is_converted: bool,
+    /// Whether HAProxy evaluates it for each of several values.
+    pub is_iterated: bool,
+    /// Whether its result holds line breaks.
+    pub line_breaks: LineBreaks,
 }
 
 type Table = BTreeMap<&'static str, Vec<Vec<Argument>>>;
@@ -73,8 +79,9 @@ pub fn read<'t>(
     if name.is_empty() {
         return Err(format!("{text:?} does not begin with the name of a fetch"));
     }
-    facts.push(Fact::Expression);
     let base = if place == Place::AclTest { acl_method(name).map_or(name, |(base, _)| base) } else { name };
+    facts.push(Fact::Expression(work::of_fetch(base, place)));
+    let is_iterated = work::is_iterated(base, place);
     let mut end = name.len();
     end += read_arguments(name, &text[end..], fetch(base), section, facts, |granted| {
         if granted { Ok(()) } else { Err(unknown_fetch(name)) }
@@ -82,44 +89,66 @@ pub fn read<'t>(
     let mut is_address =
         fetches::ADDRESSES.iter().any(|(names, _)| names.split_whitespace().any(|known| known == name));
     let mut is_converted = false;
+    let mut line_breaks = LineBreaks::of_fetch(base, &text[name.len()..end]);
     while text[end..].starts_with(',') {
         end += 1;
-        let (length, converter) = read_converter(&text[end..], section, facts)?;
+        let (length, converter) = read_converter(&text[end..], is_iterated, section, facts)?;
+        line_breaks = store(line_breaks, converter, &text[end + converter.len()..end + length], facts);
         end += length;
         is_converted = true;
         if !converters::TRANSPARENT.contains(&converter) {
             is_address = converters::ADDRESSES.contains(&converter);
         }
     }
-    Ok(Expression { name, length: end, is_address, is_converted })
+    Ok(Expression { name, length: end, is_address, is_converted, is_iterated, line_breaks })
+}
+
+/// Returns whether the result of a converter holds line breaks, and records where a variable then does.
+fn store(before: LineBreaks, converter: &str, arguments: &str, facts: &mut Vec<Fact>) -> LineBreaks {
+    if converter == "set-var" && before == LineBreaks::Possible {
+        facts.push(Fact::LineBreaksStored);
+    }
+    before.converted(converter, arguments)
 }
 
 /// Reads one converter from the beginning of a text. Returns its length and its name.
-fn read_converter<'t>(text: &'t str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(usize, &'t str), String> {
+fn read_converter<'t>(
+    text: &'t str,
+    is_iterated: bool,
+    section: &Section<'_>,
+    facts: &mut Vec<Fact>,
+) -> Result<(usize, &'t str), String> {
     let name = identifier(text);
     if name.is_empty() {
         return Err(format!("{text:?} after a comma does not begin with the name of a converter"));
     }
-    facts.push(Fact::Expression);
     let known = CONVERTERS.get(name).map(Vec::as_slice);
     let length = read_arguments(name, &text[name.len()..], known, section, facts, |granted| {
         if granted { Ok(()) } else { Err(unknown_converter(name)) }
     })?;
+    facts.push(Fact::Expression(work::of_converter(name, length, is_iterated)));
     Ok((name.len() + length, name))
 }
 
-/// Reads a list of converters in a word of its own, as HAProxy allows after an expression: `src ipmask(24)`.
+/// Reads a list of converters in a word of its own, as HAProxy allows after an expression: `src ipmask(24)`. Returns whether
+/// the result holds line breaks, if `line_breaks` is so for the text before.
 ///
 /// # Errors
 /// Which part is refused and why.
-pub fn read_converters(text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
+pub fn read_converters(
+    text: &str,
+    mut line_breaks: LineBreaks,
+    section: &Section<'_>,
+    facts: &mut Vec<Fact>,
+) -> Result<LineBreaks, String> {
     let mut rest = text;
     loop {
-        let (length, _) = read_converter(rest, section, facts)?;
+        let (length, converter) = read_converter(rest, false, section, facts)?;
+        line_breaks = store(line_breaks, converter, &rest[converter.len()..length], facts);
         rest = &rest[length..];
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
-            None if rest.is_empty() => return Ok(()),
+            None if rest.is_empty() => return Ok(line_breaks),
             None => return Err(format!("{rest:?} after a converter is not understood")),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::work;
 use crate::limits::{CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, WORK_MAX};
+use crate::model::Word;
 
 /// Bytes of one entry of a stick table without its key and data, roughly.
 const TABLE_ENTRY_BYTES: u64 = 100;
@@ -13,18 +15,24 @@ const TABLE_DATA_BYTES: u64 = 16;
 /// One use of something bounded, or of an ACL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// An expression.
-    Expression,
+    /// A fetch or a converter with this work.
+    Expression(u64),
     /// A regular expression with this work.
     Regex(u64),
-    /// The work of comparing with a pattern that may be anywhere in a text.
-    Search(u64),
+    /// Other work: of a pattern, of a predefined ACL, of an action.
+    Work(u64),
     /// A definition of an ACL.
     AclDefined(String),
     /// The use of an ACL that is not predefined.
     AclUsed(String),
     /// The use of a variable of the session, which all requests of a client's connection share.
     SessionVariable(String),
+    /// The use of an action that changes the client's connection, or the framing of its answers.
+    ChangesConnection(String),
+    /// A variable or a capture may hold line breaks.
+    LineBreaksStored,
+    /// A log holds a variable or a capture as it is.
+    VariableLogged,
     /// The number of entries of a stick table.
     TableEntries(u64),
     /// The length of the keys of a stick table.
@@ -43,9 +51,17 @@ pub fn excess(facts: &[Fact]) -> Option<String> {
     if regexes > REGEXES_MAX {
         return Some(format!("it has {regexes} regular expressions; at most {REGEXES_MAX} are allowed"));
     }
-    let expressions = count(|fact| matches!(fact, Fact::Expression));
+    let expressions = count(|fact| matches!(fact, Fact::Expression(_)));
     if expressions > EXPRESSIONS_MAX {
         return Some(format!("it has {expressions} expressions; at most {EXPRESSIONS_MAX} are allowed"));
+    }
+    let holds = |fact: &Fact| facts.contains(fact);
+    if holds(&Fact::LineBreaksStored) && holds(&Fact::VariableLogged) {
+        return Some(
+            "its log format holds a variable or a capture, and one of them may add lines to the log; end the expression in the \
+             log format with a converter that encodes control characters, such as json or url_enc"
+                .to_owned(),
+        );
     }
     let captures = sum(|fact| match fact {
         Fact::CaptureBytes(bytes) => Some(*bytes),
@@ -79,16 +95,12 @@ fn stick_table_bytes(facts: &[Fact]) -> u64 {
     entries.saturating_mul(entry_bytes)
 }
 
-/// Bytes of a pattern whose search in a text takes one unit of work.
-pub const SEARCHED_BYTES: usize = 2;
-
-/// Returns the work of one request, in units of 10 microseconds at worst, of lines with these facts. A test of an ACL is
-/// evaluated again for every rule that uses it.
+/// Returns why a request may take too long by lines with these facts. A test of an ACL is evaluated again for every rule that
+/// uses it.
 pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
     let of_line = |facts: &[Fact]| -> u64 {
         let of_fact = |fact: &Fact| match fact {
-            Fact::Expression => 1,
-            Fact::Regex(work) | Fact::Search(work) => *work,
+            Fact::Expression(work) | Fact::Regex(work) | Fact::Work(work) => *work,
             _ => 0,
         };
         facts.iter().map(of_fact).fold(0, u64::saturating_add)
@@ -107,17 +119,37 @@ pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
     }
     (total > WORK_MAX).then(|| {
         format!(
-            "a request may take {} ms of HAProxy's time; at most {} are allowed: use fewer or simpler regular expressions \
-             and substrings, and fewer rules with their ACLs",
+            "a request may take {} ms of HAProxy's time; at most {} are allowed: use fewer or simpler regular expressions, \
+             substrings and tests of headers, cookies and parameters, and fewer rules with their ACLs",
             total / 100,
             WORK_MAX / 100
         )
     })
 }
 
-/// Returns a variable of the session.
-pub fn session_variable(facts: &[Fact]) -> Option<&str> {
-    facts.iter().find_map(|fact| if let Fact::SessionVariable(name) = fact { Some(name.as_str()) } else { None })
+/// Returns why a service may not have lines with these facts if it shares the connections of clients with others.
+pub fn effect_on_others(facts: &[Fact]) -> Option<String> {
+    facts.iter().find_map(|fact| match fact {
+        Fact::SessionVariable(name) => Some(format!(
+            "{name:?} is a variable of the session, which services with domains share; use txn. in place of sess."
+        )),
+        Fact::ChangesConnection(action) => {
+            Some(format!("{action:?} changes the client's connection, which services with domains share"))
+        }
+        _ => None,
+    })
+}
+
+/// Actions that change the client's connection (HAProxy 2.2), or what the client takes for the end of an answer.
+const OF_CONNECTIONS: &[&str] = &["set-src", "set-src-port", "set-dst", "set-dst-port", "set-method"];
+
+/// Returns the facts of the action of a line, besides those of its arguments.
+pub fn of_action(words: &[Word]) -> Vec<Fact> {
+    let actions = words.iter().map(Word::as_str).skip(1).take(2);
+    let mut facts = Vec::from_iter(actions.clone().map(|action| Fact::Work(work::of_action(action))));
+    let of_connection = actions.filter(|action| OF_CONNECTIONS.contains(action));
+    facts.extend(of_connection.map(|action| Fact::ChangesConnection(action.to_owned())));
+    facts
 }
 
 /// Returns an ACL that is used although no earlier line defines it. HAProxy would refuse the section.

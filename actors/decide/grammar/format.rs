@@ -4,6 +4,7 @@
 
 use super::expression::{self, Place};
 use super::facts::Fact;
+use super::line_breaks::LineBreaks;
 use super::section::Section;
 
 #[rustfmt::skip]
@@ -14,12 +15,13 @@ const ALIASES: &[&str] = &[
     "trg", "trl", "ts", "tsc",
 ];
 
-/// Checks a format.
+/// Checks a format. Returns whether its result holds line breaks.
 ///
 /// # Errors
 /// Which part is refused and why.
-pub fn check(text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
+pub fn check(text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<LineBreaks, String> {
     let mut rest = text;
+    let mut line_breaks = LineBreaks::of_text(text);
     while let Some((_, after)) = rest.split_once('%') {
         if let Some(literal) = after.strip_prefix('%') {
             rest = literal;
@@ -29,6 +31,7 @@ pub fn check(text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result
         let (is_flagged, item) = between(named, '{', '}', is_flags)?;
         if let Some(inner) = item.strip_prefix('[') {
             let expression = expression::read(inner, Place::Value, section, facts)?;
+            line_breaks = line_breaks.max(expression.line_breaks);
             let closing = inner[expression.length..].strip_prefix(']');
             rest = closing.ok_or_else(|| format!("%[{inner} has no ] after {:?}", &inner[..expression.length]))?;
             continue;
@@ -41,6 +44,23 @@ pub fn check(text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result
             return Err(format!("%{shown} is not a known part of a format; a percent sign itself is written as %%"));
         }
         rest = &item[length..];
+    }
+    Ok(line_breaks)
+}
+
+/// Checks a format of logs, into which HAProxy writes the results of expressions as they are.
+///
+/// # Errors
+/// Which part is refused and why, or that an expression may add lines to the log.
+pub fn check_of_log(text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
+    match check(text, section, facts)? {
+        LineBreaks::Never => {}
+        LineBreaks::InVariables => facts.push(Fact::VariableLogged),
+        LineBreaks::Possible => {
+            return Err("an expression in it may add lines to the log; end it with a converter that encodes control \
+                        characters, such as json or url_enc"
+                .to_owned());
+        }
     }
     Ok(())
 }
@@ -69,7 +89,7 @@ mod tests {
     use crate::decide::own_places::OwnPlaces;
 
     fn checked(text: &str) -> Result<(), String> {
-        check(text, &Section { name: Some("web"), granted: &[], own: &OwnPlaces::default() }, &mut Vec::new())
+        check(text, &Section { name: Some("web"), granted: &[], own: &OwnPlaces::default() }, &mut Vec::new()).map(drop)
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub enum Kind {
     InitAddr,
     /// A format string: text with `%[expression]` and `%alias`.
     Format,
+    /// A format string of logs.
+    LogFormat,
     /// An expression: `fetch(arguments),converter(arguments)`.
     Expression,
     /// `if` or `unless` with ACLs, up to the end of the line.
@@ -113,6 +115,7 @@ const NAMES: &[(&str, Kind)] = &[
     ("table-data", Kind::TableData),
     ("capture-bytes", Kind::CaptureBytes),
     ("format", Kind::Format),
+    ("log-format", Kind::LogFormat),
     ("expression", Kind::Expression),
     ("condition", Kind::Condition),
     ("acl-test", Kind::AclTest),
@@ -148,6 +151,7 @@ impl Kind {
             | Self::TableData
             | Self::CaptureBytes
             | Self::Format
+            | Self::LogFormat
             | Self::Expression
             | Self::AclTest
             | Self::ServerOptions => true,
@@ -202,7 +206,7 @@ impl Kind {
             Self::TableData => &["gpc0,http_req_rate(10s)"],
             Self::CaptureBytes => &["64"],
             Self::OneOf(words) | Self::ListOf(words) => words,
-            Self::Format => &["%[req.hdr(host),lower]:%ci", "text"],
+            Self::Format | Self::LogFormat => &["%[req.hdr(host),lower]:%ci", "text"],
             Self::Expression => &["req.hdr(x-user),lower", "src"],
             Self::Condition => &["if { path_beg /a } || METH_GET", "unless TRUE"],
             Self::AclTest => &["path -m beg -i /api /v2", "src 10.0.0.0/8", "ssl_fc"],
@@ -255,6 +259,10 @@ impl Kind {
             Self::ListOf(words) => format!("a list of {}", words.join(", ")),
             Self::InitAddr => "a list of last, libc, none or IP addresses".to_owned(),
             Self::Format => "text with %[expression] and %alias".to_owned(),
+            Self::LogFormat => {
+                "a format whose expressions hold no control characters, or end in json, url_enc, hex or base64"
+                    .to_owned()
+            }
             Self::Expression => "fetch(arguments),converter(arguments),...".to_owned(),
             Self::Condition => "if or unless, then ACLs".to_owned(),
             Self::AclTest => "an expression, flags (-i, -m METHOD, -n, --) and patterns".to_owned(),

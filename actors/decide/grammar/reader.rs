@@ -6,9 +6,10 @@
 use super::arguments;
 use super::condition;
 use super::expression::{self, Place};
-use super::facts::Fact;
+use super::facts::{self, Fact};
 use super::format;
 use super::kind::Kind;
+use super::line_breaks::LineBreaks;
 use super::section::Section;
 use super::server_words;
 use super::shape::{Item, Shape};
@@ -28,7 +29,10 @@ pub fn read(words: &[Word], shapes: &[Shape], section: &Section<'_>) -> Result<V
     for shape in shapes {
         reader.facts.clear();
         match reader.matches(shape, 0) {
-            Some(end) if end == words.len() => return Ok(reader.facts),
+            Some(end) if end == words.len() => {
+                reader.facts.extend(facts::of_action(words));
+                return Ok(reader.facts);
+            }
             Some(end) => reader.furthest.note(end, None),
             None => {}
         }
@@ -109,6 +113,12 @@ impl Reader<'_> {
         let rest = &self.words[at..];
         let read = match kind {
             Kind::Format => format::check(text, self.section, &mut self.facts)
+                .map(|line_breaks| {
+                    self.note_stored(line_breaks);
+                    at + 1
+                })
+                .map_err(|reason| (at, format!("is refused: {reason}"))),
+            Kind::LogFormat => format::check_of_log(text, self.section, &mut self.facts)
                 .map(|()| at + 1)
                 .map_err(|reason| (at, format!("is refused: {reason}"))),
             Kind::Expression => self.expression(at),
@@ -136,12 +146,22 @@ impl Reader<'_> {
         if expression.length != text.len() {
             return Err((at, format!("is not understood from {:?} on", &text[expression.length..])));
         }
-        let mut end = at + 1;
+        let (mut end, mut line_breaks) = (at + 1, expression.line_breaks);
         while let Some(next) = self.words.get(end).filter(|next| expression::may_be_converter(next.as_str())) {
-            expression::read_converters(next.as_str(), self.section, &mut self.facts).map_err(refused(end))?;
+            line_breaks = expression::read_converters(next.as_str(), line_breaks, self.section, &mut self.facts)
+                .map_err(refused(end))?;
             end += 1;
         }
+        self.note_stored(line_breaks);
         Ok(end)
+    }
+
+    /// Records that the line stores a text with line breaks.
+    fn note_stored(&mut self, line_breaks: LineBreaks) {
+        let stores = |word: &Word| word.as_str() == "capture" || word.as_str().starts_with("set-var");
+        if line_breaks == LineBreaks::Possible && self.words.iter().take(3).any(stores) {
+            self.facts.push(Fact::LineBreaksStored);
+        }
     }
 
     fn call(&mut self, name: &'static str, wanted: &[arguments::Argument], at: usize) -> Option<usize> {

@@ -13,6 +13,7 @@ const SECTIONS: &[&str] = &[
 
 const OUTSIDE: &str = "it reaches outside the service's own section";
 const FILES: &str = "it reads a file of HAProxy's machine";
+const BYTES: &str = "its bytes may hold line breaks, which would end an answer in a connection that services share";
 const CODE: &str = "it runs code outside HAProxy, or hands traffic to it";
 const MARKS: &str = "marks choose routes and firewall rules of HAProxy's machine";
 
@@ -29,6 +30,8 @@ pub const GRANTED: &[(&[&str], &str)] = &[
     (&["external-check", "filter", "filter-sequence", "use-fcgi-app", "option external-check", "http-request use-service",
        "tcp-request content use-service", "http-request send-spoe-group", "http-response send-spoe-group",
        "tcp-request content send-spoe-group", "tcp-response content send-spoe-group"], CODE),
+    (&["http-request set-headers-bin", "http-request add-headers-bin", "http-response set-headers-bin",
+       "http-response add-headers-bin", "http-after-response set-headers-bin", "http-after-response add-headers-bin"], BYTES),
     (&["email-alert"], "a service cannot send mail"),
     (&["disabled", "enabled"], "a service is taken out by removing its definition"),
     (&["guid", "id"], "it has to be unique in the whole file"),

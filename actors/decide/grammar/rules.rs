@@ -25,7 +25,6 @@ pub const DELAYS: &[&str] = &["{ tcp-request | tcp-response } inspect-delay <dur
 #[rustfmt::skip]
 pub const ACTIONS: &[(&str, &str)] = &[
     ("QSA", "{ add-header | set-header } <header> <format>"),
-    ("QSA", "{ add-headers-bin | set-headers-bin } <expression> [ prefix <token> ]"),
     ("QSA", "del-headers-bin <expression>"),
     ("QSA", "allow"),
     ("Q", "auth [ realm <text> ]"),
@@ -61,7 +60,7 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("QStr", "set-nice <0..1024>"),
     ("Qt", "{ set-priority-class | set-priority-offset } <expression>"),
     ("Qt", "set-retries { <0..100> | <expression> }"),
-    ("SA", "set-status <200..599> [ reason <text> ]"),
+    ("SA", "set-status { <200..203> | <205..303> | <305..599> } [ reason <text> ]"),
     ("QS", "set-timeout { client | connect | queue | server | tarpit | tunnel } { <duration> | <expression> }"),
     ("QSAcstr", "set-var(variable,set-condition*) <expression>"),
     ("QSAcstr", "set-var-fmt(variable,set-condition*) <format>"),

@@ -43,7 +43,7 @@ pub const SECTION_LINES: &[&str] = &[
     "http-send-name-header [ <header> ]",
     "log global",
     "no log",
-    "{ log-format | log-format-sd | error-log-format } <format>",
+    "{ log-format | log-format-sd | error-log-format } <log-format>",
     "log-steps <text>",
     "log-tag <text>",
     "max-keep-alive-queue <-1..10000000>",

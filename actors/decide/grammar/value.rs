@@ -8,6 +8,7 @@ use super::numbers::{duration_us, plain_number, size};
 use super::regex;
 use super::section::Section;
 use super::table_data;
+use super::work;
 use crate::limits::{CAPTURE_BYTES_MAX, CHECK_INTERVAL_MIN, STICK_TABLE_ENTRIES_MAX, STICK_TABLE_KEY_BYTES_MAX};
 
 /// The scopes of variables. `proc.` is missing: these variables belong to all sections.
@@ -60,7 +61,9 @@ pub fn check(kind: Kind, text: &str, section: &Section<'_>, facts: &mut Vec<Fact
         Kind::InitAddr => {
             text.split(',').all(|part| matches!(part, "last" | "libc" | "none") || part.parse::<IpAddr>().is_ok())
         }
-        Kind::Format | Kind::Expression | Kind::Condition | Kind::AclTest | Kind::ServerOptions => false,
+        Kind::Format | Kind::LogFormat | Kind::Expression | Kind::Condition | Kind::AclTest | Kind::ServerOptions => {
+            false
+        }
     };
     if kind == Kind::NewAcl && is_valid {
         facts.push(Fact::AclDefined(text.to_owned()));
@@ -194,9 +197,10 @@ fn acl(text: &str, facts: &mut Vec<Fact>) -> bool {
     if !is_name(name) {
         return false;
     }
-    if !PREDEFINED_ACLS.contains(&name) {
-        facts.push(Fact::AclUsed(name.to_owned()));
-    }
+    facts.push(match PREDEFINED_ACLS.contains(&name) {
+        true => Fact::Work(work::of_predefined_acl(name)),
+        false => Fact::AclUsed(name.to_owned()),
+    });
     true
 }
 
@@ -249,7 +253,8 @@ mod tests {
     #[test]
     fn samples_are_valid() {
         for (name, kind) in Kind::all_named() {
-            let compound = [Kind::Format, Kind::Expression, Kind::Condition, Kind::AclTest, Kind::ServerOptions];
+            let compound =
+                [Kind::Format, Kind::LogFormat, Kind::Expression, Kind::Condition, Kind::AclTest, Kind::ServerOptions];
             let samples = kind.samples().iter().filter(|_| !compound.contains(&kind));
             assert_eq!(Vec::from_iter(samples.filter(|text| !is_good(kind, text))), Vec::<&&str>::new(), "{name}");
         }
