@@ -75,7 +75,7 @@ fn client_of(request: &ServiceRequest, verdict: &Verdict) -> Option<Client> {
         return Some(Client::Caller(caller.name.clone()));
     }
     let address = request.peer_addr()?.ip();
-    let is_health = matches!(request.path(), "/healthz" | "/readyz");
+    let is_health = matches!(caller::routed_path(request), "/healthz" | "/readyz");
     Some(if is_health { Client::Health(address) } else { Client::Address(address) })
 }
 

@@ -10,7 +10,7 @@ use proxymgr_actors::limits::{STATUS_REFUSALS_BURST_MAX, STATUS_REFUSALS_INTERVA
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
-use super::caller::Verdict;
+use super::caller::{Verdict, routed_path};
 use super::peer::Peer;
 use crate::status::callbacks;
 use crate::status::problem::Detail;
@@ -43,7 +43,7 @@ impl Audit {
 
     /// What to report about a request, once it is answered; none for ordinary reads and for callbacks.
     pub fn attempt(&self, request: &ServiceRequest, verdict: &Verdict) -> Option<Attempt> {
-        let is_change = super::is_change(request.method()) && !request.path().starts_with(callbacks::PREFIX);
+        let is_change = super::is_change(request.method()) && !routed_path(request).starts_with(callbacks::PREFIX);
         if !is_change && !verdict.has_wrong_token {
             return None;
         }
@@ -60,7 +60,7 @@ impl Audit {
             (None, Some(address)) => address.to_string(),
             (None, None) => "an unknown address".to_owned(),
         };
-        let path: String = request.path().chars().take(PATH_CHARS_MAX).collect();
+        let path: String = routed_path(request).chars().take(PATH_CHARS_MAX).collect();
         let what = visible(&format!("{} {path}", request.method())).into_owned();
         Some(Attempt { who, from, what, has_wrong_token: verdict.has_wrong_token, is_change })
     }

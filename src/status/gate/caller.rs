@@ -21,6 +21,9 @@ use crate::token::{NamedToken, Role, TokenDigest};
 /// Alternative to `Authorization: Bearer`, for clients behind a proxy that uses that header itself.
 pub const TOKEN_HEADER: &str = "x-proxymgr-token";
 
+/// The beginning of the paths of all orders.
+const ORDERS: &str = "/api/v1/";
+
 /// Who sent a request, as far as that is proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -79,11 +82,12 @@ impl Callers {
         peer: Option<&Peer>,
         caller: Option<&Caller>,
     ) -> Option<Problem> {
-        if *request.method() == Method::POST && request.path().starts_with(callbacks::PREFIX) {
+        let path = routed_path(request);
+        if *request.method() == Method::POST && path.starts_with(callbacks::PREFIX) {
             return None;
         }
-        let needed = needed_role(request.method(), request.path());
-        if needed == Role::Read && (!self.reads_need_one || matches!(request.path(), "/healthz" | "/readyz")) {
+        let needed = needed_role(request.method(), path);
+        if needed == Role::Read && (!self.reads_need_one || matches!(path, "/healthz" | "/readyz")) {
             return None;
         }
         let has_tokens = !self.tokens.read().unwrap_or_else(PoisonError::into_inner).is_empty();
@@ -127,13 +131,17 @@ impl Callers {
     }
 }
 
-/// The least role for a request.
+/// The path by which the handler of a request is chosen: decoded, unlike that of the URI.
+pub fn routed_path(request: &ServiceRequest) -> &str {
+    request.match_info().as_str()
+}
+
+/// The least role for a request. What is no order changes the services themselves.
 fn needed_role(method: &Method, path: &str) -> Role {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => Role::Read,
-        // They change the services themselves.
-        _ if path.starts_with("/annotations") => Role::Admin,
-        _ => Role::Operate,
+        _ if path.starts_with(ORDERS) => Role::Operate,
+        _ => Role::Admin,
     }
 }
 
@@ -321,7 +329,17 @@ mod tests {
         {
             assert_eq!(asked(Method::GET, "/api/v1/status", token), None, "{token}");
             assert_eq!(asked(Method::POST, "/api/v1/refresh", token), order, "{token}");
-            assert_eq!(asked(Method::POST, "/annotations/web", token), annotation, "{token}");
+            for path in [
+                "/annotations/web",
+                "/%61nnotations/web",
+                "/annotation%73/web",
+                "http://lb/%61nnotations/web",
+                "/other",
+            ] {
+                assert_eq!(asked(Method::POST, path, token), annotation, "{token} {path}");
+                assert_eq!(asked(Method::DELETE, path, token), annotation, "{token} {path}");
+            }
+            assert_eq!(asked(Method::POST, "/%61pi/v1/refresh", token), order, "{token}");
         }
         let request = TestRequest::post().insert_header((TOKEN_HEADER, operator)).to_srv_request();
         assert_eq!(callers.judge(&request).caller.unwrap().name, "token o");
