@@ -38,7 +38,7 @@ impl ServiceConfigActor {
     }
 
     /// Applies the newest list. Services that it lacks stay until their grace period is over, and longer if so many are
-    /// missing that the source may have lost its data.
+    /// missing that the source may have lost its data. What the list adds and changes is applied in any case.
     pub(super) fn consider(&mut self) {
         let Some(newest) = self.reading.list.clone() else { return };
         let (limits, now) = (self.policy.guard_limits(), self.clock.now());
@@ -73,10 +73,12 @@ impl ServiceConfigActor {
                 }
             }
             Err(reason) => {
+                self.apply(&newest, |name| !taken_over.contains(name));
+                self.recount();
                 let reason = reason.to_string();
                 let change = self.blocked_change(&newest, reason.clone(), now);
                 if self.guard.block(newest, change, &limits, now) == Blocking::Began {
-                    warn!(self.log, "change of the definitions blocked by guard, the services stay"; "reason" => &reason);
+                    warn!(self.log, "removal of services blocked by guard, they stay"; "reason" => &reason);
                     self.record(Event::ChangeHeld { reason });
                 }
             }
@@ -97,8 +99,7 @@ impl ServiceConfigActor {
 
     fn blocked_change(&self, list: &DefinitionList, reason: String, now: Moment) -> BlockedChange {
         let removes: Vec<_> = self.in_service().filter(|name| !list.contains_key(*name)).collect();
-        let is_in_service = |name: &Arc<str>| self.services.get(name).is_some_and(|service| service.good.is_some());
-        let adds: Vec<_> = list.keys().filter(|name| !is_in_service(name)).collect();
+        let adds: Vec<_> = list.keys().filter(|name| !self.services.contains_key(*name)).collect();
         BlockedChange {
             reason,
             since_unix_ms: now.unix_ms,
