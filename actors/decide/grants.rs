@@ -192,7 +192,7 @@ impl Grant {
                 refuse("\"default\": true".to_owned());
             }
         }
-        if let (Some(most), Some(slots)) = (self.slots, slots.map(SlotRules::at_least))
+        if let (Some(most), Some(slots)) = (self.slots, slots.map(SlotRules::counted))
             && slots > most
         {
             refused.push(format!(
@@ -284,6 +284,8 @@ mod tests {
             (r#""domains": ["*.www.example.org"]"#, "*.www.example.org"),
             (r#""default": true"#, "\"default\": true"),
             (r#""slots": 21"#, "\"slots\": 21"),
+            (r#""slots": {"base": 1, "grow_by": 5000, "min_free": 1}"#, "\"slots\": 5000"),
+            (r#""slots": {"base": 1, "min_free": 21}"#, "\"slots\": 21"),
             (r#""type": "dns""#, "\"type\": \"dns\""),
         ] {
             let mistakes = mistakes(&policy, "web-x", keys);

@@ -80,9 +80,10 @@ impl SlotRules {
         Self { base, grow_by: base, min_free: base.div_ceil(10) }
     }
 
-    /// Returns the number of slots that a service has in any case.
-    pub fn at_least(self) -> usize {
-        self.base.max(self.min_free)
+    /// Returns the number of slots that counts against quotas and grants: those that a service has in any case, or adds at
+    /// once. It never has more than its hosts and twice this number.
+    pub fn counted(self) -> usize {
+        self.base.max(self.min_free).max(self.grow_by)
     }
 }
 

@@ -68,5 +68,5 @@ impl ServiceConfigActor {
 }
 
 fn slots_of(definition: &ServiceDefinition) -> usize {
-    definition.update.slots.map_or(0, SlotRules::at_least)
+    definition.update.slots.map_or(0, SlotRules::counted)
 }

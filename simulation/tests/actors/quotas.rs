@@ -99,13 +99,17 @@ fn hosts_of_a_removed_service_are_given_back() {
 fn slots_of_all_services_are_bounded() {
     const SLOTS: &str = r#"{"type": "static", "port": 8081, "update": "slots", "slots": 10}"#;
     const MORE: &str = r#"{"type": "static", "port": 8082, "update": "slots", "slots": 20}"#;
+    const GROWING: &str =
+        r#"{"type": "static", "port": 8083, "update": "slots", "slots": {"base": 1, "grow_by": 10000, "min_free": 1}}"#;
     in_virtual_time(async |world| {
         world.limit(Quotas { slots: 25, ..Quotas::default() });
         let actors = serve(&world, &[("api", SLOTS, &[1])]).await;
-        world.define(&[("api", SLOTS), ("mail", MORE)]).await;
+        world.define(&[("api", SLOTS), ("mail", MORE), ("grow", GROWING)]).await;
         wait(3).await;
         assert_eq!(services(&actors).await, ["api"]);
-        assert!(config_state(&actors).await.problems["mail"][0].contains("quotas.slots: 25"));
+        for service in ["mail", "grow"] {
+            assert!(config_state(&actors).await.problems[service][0].contains("quotas.slots: 25"), "{service}");
+        }
     });
 }
 

@@ -124,7 +124,8 @@ pub(super) const SERVICES: &[Key] = &[
         Kind::Number { min: 0, max: 1_000_000 },
         Text("20000"),
         OnRestart,
-        "The most slots that the definitions of all services ask for together. A definition that exceeds it is refused.",
+        "The most slots that the definitions of all services ask for together; the largest of base, grow_by and min_free counts. A \
+         definition that exceeds it is refused.",
     ),
     key(
         "grants",
