@@ -69,6 +69,7 @@ fn policy(settings: u8) -> ProxyPolicy {
         life_cycle: LifeCyclePolicy::default(),
         update: UpdateChoice::default(),
         old_processes: OldProcessLimits::default(),
+        descriptors_max: None,
     }
 }
 

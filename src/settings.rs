@@ -6,6 +6,7 @@
 mod aws;
 mod base_config;
 mod command_line;
+mod descriptor_limit;
 mod discovery;
 mod dns;
 mod entry;
@@ -418,6 +419,7 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
             life_cycle: life_cycle?,
             update: update?,
             old_processes: old_processes?,
+            descriptors_max: descriptor_limit::of_haproxy(),
         },
         options: OptionPolicy { extra, removal: removal?, grants, own: OwnPlaces::default() },
         services_removal_max: services_removal_max?,

@@ -26,6 +26,8 @@ pub struct ConfigContext {
     pub map_path: PathBuf,
     /// The previous assignment of domains to services.
     pub previous_routes: Routes,
+    /// How many descriptors the services may need together; `None` without a limit.
+    pub descriptors_max: Option<u64>,
 }
 
 /// The inputs of a section.

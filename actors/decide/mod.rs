@@ -11,6 +11,7 @@ pub mod common_ends;
 mod config_lines;
 mod config_text;
 pub mod deployment;
+pub mod descriptors;
 pub mod duration;
 pub mod earlier_file;
 pub mod flapping;

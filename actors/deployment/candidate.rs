@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::decide::balance_work;
 use crate::decide::base::BoundBase;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
+use crate::decide::descriptors;
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::routing::{Claim, FrontendKind, Routing, assign, map_text, routed_at, shares};
@@ -167,10 +168,31 @@ impl Candidate {
 
     /// Returns why HAProxy would take too long to check this section, unless it runs already.
     pub fn takes_too_long(&self, name: &ServiceName) -> Option<String> {
-        let runs = |section: &CandidateSection| self.services[name].is_running && self.is_last_good(name, section);
-        let section = self.sections.get(name).filter(|section| !runs(section))?;
+        let section = self.sections.get(name).filter(|section| !self.runs(name, section))?;
         let SectionSpec { definition, hosts, .. } = &section.section.spec;
         balance_work::excess(definition, hosts, self.context.style.balance)
+    }
+
+    /// Returns how many descriptors HAProxy needs for this section, and the number of its hosts, unless it runs already.
+    pub fn new_descriptors(&self, name: &ServiceName) -> Option<(u64, usize)> {
+        let section = self.sections.get(name).filter(|section| !self.runs(name, section))?;
+        Some((self.descriptors_of(section), section.section.spec.hosts.len()))
+    }
+
+    /// Returns how many descriptors HAProxy needs for all sections that run already.
+    pub fn running_descriptors(&self) -> u64 {
+        let running = self.sections.iter().filter(|(name, section)| self.runs(name, section));
+        running.map(|(_, section)| self.descriptors_of(section)).fold(0, u64::saturating_add)
+    }
+
+    fn descriptors_of(&self, section: &CandidateSection) -> u64 {
+        let SectionSpec { definition, hosts, .. } = &section.section.spec;
+        descriptors::of_section(definition, hosts, &self.context.base.default_server_words())
+    }
+
+    /// Returns whether this section of the service runs already.
+    fn runs(&self, name: &ServiceName, section: &CandidateSection) -> bool {
+        self.services[name].is_running && self.is_last_good(name, section)
     }
 
     /// Returns whether the service is blocked and its section would not change.
@@ -185,10 +207,7 @@ impl Candidate {
 
     /// Returns the services whose sections do not run yet: HAProxy may refuse them.
     pub fn suspects(&self) -> BTreeSet<ServiceName> {
-        let runs = |(name, section): &(&ServiceName, &CandidateSection)| {
-            self.services[*name].is_running && self.is_last_good(name, section)
-        };
-        self.sections.iter().filter(|section| !runs(section)).map(|(name, _)| name.clone()).collect()
+        self.sections.iter().filter(|(name, section)| !self.runs(name, section)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns the services whose desired sections are included although HAProxy refused them before, with its

@@ -68,6 +68,7 @@ pub fn candidate(base: &str, services: impl IntoIterator<Item = ServiceSection>)
         style: SectionStyle::default(),
         map_path: "/map".into(),
         previous_routes: Routes::default(),
+        descriptors_max: None,
     };
     let named = services.into_iter().map(|service| (service.desired.definition.name.clone(), service));
     Candidate::new(context, named.collect(), SocketsHeld::default())

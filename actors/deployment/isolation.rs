@@ -18,6 +18,7 @@ use super::candidate::{Candidate, ConfigPart};
 use super::complaint::CheckedText;
 use super::references::{names_in_text, references};
 use crate::decide::deployment::{DeployFailure, SectionSpec, Warnings};
+use crate::decide::descriptors;
 use crate::decide::search::{Finding, References, Search};
 use crate::model::ServiceName;
 use crate::port::ConfigMessage;
@@ -71,6 +72,7 @@ impl Isolation {
             is_base_good: false,
         };
         isolation.take_out_what_takes_too_long();
+        isolation.take_out_what_needs_too_many_descriptors();
         isolation.take_out_what_was_refused();
         isolation
     }
@@ -81,6 +83,25 @@ impl Isolation {
             // The last good definition with the new hosts, then with the earlier hosts.
             while let Some(message) = self.candidate.takes_too_long(&name) {
                 self.candidate.step_back(&name, message);
+            }
+        }
+    }
+
+    /// Replaces changed sections with which HAProxy would not start, for want of descriptors: those that need most.
+    fn take_out_what_needs_too_many_descriptors(&mut self) {
+        let Some(most) = self.candidate.context.descriptors_max else { return };
+        let mut left = most.saturating_sub(self.candidate.running_descriptors());
+        let suspects = self.candidate.suspects().into_iter();
+        let mut by_need: Vec<_> =
+            suspects.map(|name| (self.candidate.new_descriptors(&name).map(|(needed, _)| needed), name)).collect();
+        by_need.sort();
+        for (_, name) in by_need {
+            while let Some((needed, hosts)) = self.candidate.new_descriptors(&name) {
+                if needed <= left {
+                    left -= needed;
+                    break;
+                }
+                self.candidate.step_back(&name, descriptors::excess(hosts, needed, left));
             }
         }
     }

@@ -85,6 +85,8 @@ pub struct ProxyPolicy {
     pub update: UpdateChoice,
     /// The limits of draining processes.
     pub old_processes: OldProcessLimits,
+    /// The limit of open files of a HAProxy that the daemon starts, without those of its threads; `None` where there is none.
+    pub descriptors_max: Option<u64>,
 }
 
 /// How discovery is read, and how much of it is used.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::decide::base::{self, BaseLayout};
 use crate::decide::capabilities::Capabilities;
+use crate::decide::descriptors;
 use crate::decide::update_strategy::{ChosenStrategy, choose};
 use crate::model::{ProxyManagement, ProxyPolicy, ProxyVersion, ServiceDefinition, Word};
 
@@ -47,6 +48,11 @@ impl Settings {
     /// Returns whether the daemon supervises HAProxy's process, so that its log lines report the health of its servers.
     pub fn is_supervised(&self) -> bool {
         self.management == ProxyManagement::Supervised
+    }
+
+    /// Returns how many descriptors the services may need together, in a HAProxy of this version.
+    pub fn descriptors_max(&self, version: Option<ProxyVersion>) -> Option<u64> {
+        descriptors::for_services(&self.policy.base_config, version, self.policy.descriptors_max)
     }
 
     /// Returns the strategy for a service with this definition, on a HAProxy of this version.

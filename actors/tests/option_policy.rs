@@ -367,7 +367,7 @@ fn check_does_not_connect_to_proxymgr_itself() {
         "check addr ::ffff:10.0.0.5",
         "agent-check agent-port 80 agent-addr 10.0.0.5",
     ] {
-        refused(server(options), options, "which a check may not connect to");
+        refused(server(options), options, "may not connect to");
     }
     for line in [
         "tcp-check connect port 9999",
@@ -375,7 +375,7 @@ fn check_does_not_connect_to_proxymgr_itself() {
         "tcp-check connect addr 10.0.0.5",
         "default-server check port 9999",
     ] {
-        refused(policy.listen_line("web", line), line, "which a check may not connect to");
+        refused(policy.listen_line("web", line), line, "may not connect to");
     }
     assert!(server("check port 8471 addr 10.0.0.6").is_ok());
     assert!(policy.listen_line("web", "tcp-check connect port 80 addr 10.0.0.6").is_ok());

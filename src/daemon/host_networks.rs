@@ -17,7 +17,7 @@ pub fn of(settings: &Settings) -> HostNetworks {
     let what = "the Runtime API of a HAProxy";
     let local = local_addresses();
     runtime_apis(&settings.haproxy).fold(networks, |networks, (address, port)| {
-        match address.ip().filter(|ip| local.contains(&ip.to_canonical())) {
+        match address.ip().filter(|ip| ip.is_unspecified() || local.contains(&ip.to_canonical())) {
             // It may listen on all addresses of this machine.
             Some(_) => networks.without_listener(what, (Ipv4Addr::UNSPECIFIED, port).into(), &local),
             None => networks.without_endpoint(what, &address, port),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use nix::ifaddrs::getifaddrs;
+use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::own_places::OwnPlaces;
 use proxymgr_actors::model::Address;
 
@@ -16,21 +17,27 @@ pub(super) fn of(listen: Option<SocketAddr>, haproxy: &HaproxySettings) -> OwnPl
         own.add("the status listener of proxymgr", listen.port(), addresses);
     }
     for (address, port) in runtime_apis(haproxy) {
-        own.add("the Runtime API of a HAProxy", port, address.ip());
+        let addresses = match address.ip() {
+            Some(ip) if ip.is_unspecified() => local_addresses(),
+            ip => ip.into_iter().collect(),
+        };
+        own.add("the Runtime API of a HAProxy", port, addresses);
     }
     own
 }
 
-/// Returns the addresses of the Runtime APIs that are reached over TCP.
+/// Returns the addresses of the Runtime APIs that are reached over TCP: those that proxymgr uses, and those that the base
+/// configuration opens for others. An unspecified address stands for all of this machine.
 pub fn runtime_apis(haproxy: &HaproxySettings) -> impl Iterator<Item = (Address, u16)> {
     let addresses = haproxy.targets.iter().map(|target| &target.address).chain([&haproxy.socket]);
-    addresses.filter_map(|address| match address {
+    let used = addresses.filter_map(|address| match address {
         RuntimeAddress::Unix(_) => None,
         RuntimeAddress::Tcp(server) => {
             let (host, port) = server.rsplit_once(':')?;
             Some((Address::parse(host).ok()?, port.parse().ok()?))
         }
-    })
+    });
+    used.chain(base::runtime_apis(&haproxy.policy.base_config))
 }
 
 /// The addresses of this machine; loopback alone where they cannot be read.

@@ -39,6 +39,14 @@ fn check(yaml: &str, expected: &[(&str, &str)]) {
 }
 
 #[test]
+fn runtime_apis_of_the_base_are_own_places() {
+    let yaml = "haproxy:\n  global: ['stats socket ipv4@127.0.0.1:9999 level admin', 'stats socket *:9998']\n";
+    let own = load(yaml, &[], &[]).unwrap().haproxy.options.own;
+    assert!(own.at_port(9_999).is_some() && own.at_port(9_998).is_some());
+    assert!(own.are_at("127.0.0.1".parse().unwrap()));
+}
+
+#[test]
 fn empty_file_gives_the_defaults() {
     let settings = load("", &[], &[]).unwrap();
     assert_eq!(settings.haproxy.binary, Path::new("haproxy"));

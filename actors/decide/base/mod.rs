@@ -1,6 +1,7 @@
 //! The base configuration: everything in haproxy.cfg that does not come from services.
 
 mod bind_line;
+mod global_lines;
 pub mod layout;
 pub mod lexer;
 mod operator_files;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use crate::model::{BaseConfig, Descriptors};
 pub use bind_line::addresses_of;
+pub use global_lines::{global_lines, runtime_apis};
 pub use layout::{BaseLayout, BoundBase, LeftBind};
 pub use operator_files::{MARKER, is_marker};
 pub use own_lines::is_ours;

@@ -137,6 +137,7 @@ impl Kind {
             Self::Interval
             | Self::CheckedIp
             | Self::CheckedPort
+            | Self::InitAddr
             | Self::Header
             | Self::PageText
             | Self::Network
@@ -170,7 +171,6 @@ impl Kind {
             | Self::NewAcl
             | Self::OneOf(_)
             | Self::ListOf(_)
-            | Self::InitAddr
             | Self::Condition => false,
         }
     }
@@ -257,7 +257,9 @@ impl Kind {
             Self::CaptureBytes => format!("a whole number from 1 to {CAPTURE_BYTES_MAX}"),
             Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::ListOf(words) => format!("a list of {}", words.join(", ")),
-            Self::InitAddr => "a list of last, libc, none or IP addresses".to_owned(),
+            Self::InitAddr => {
+                "a list of last, libc, none or IP addresses outside the loopback and link-local ranges".to_owned()
+            }
             Self::Format => "text with %[expression] and %alias".to_owned(),
             Self::LogFormat => {
                 "a format whose expressions hold no control characters, or end in json, url_enc, hex or base64"

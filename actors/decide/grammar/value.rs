@@ -59,7 +59,12 @@ pub fn check(kind: Kind, text: &str, section: &Section<'_>, facts: &mut Vec<Fact
         Kind::OneOf(words) => words.contains(&text),
         Kind::ListOf(words) => text.split(',').all(|part| words.contains(&part)),
         Kind::InitAddr => {
-            text.split(',').all(|part| matches!(part, "last" | "libc" | "none") || part.parse::<IpAddr>().is_ok())
+            let addresses = text.split(',').filter(|part| !matches!(*part, "last" | "libc" | "none"));
+            let mut checked =
+                addresses.map(|part| checked_ip(part, section).map_err(|reason| format!("{part} {reason}")));
+            return checked
+                .try_for_each(|address| address)
+                .map_err(|reason| format!("is not {}: {reason}", kind.description()));
         }
         Kind::Format | Kind::LogFormat | Kind::Expression | Kind::Condition | Kind::AclTest | Kind::ServerOptions => {
             false
@@ -134,10 +139,10 @@ fn checked_ip(text: &str, section: &Section<'_>) -> Result<(), String> {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     if is_link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast() {
-        return Err("is an IP address of HAProxy's own machine or link, which a check may not connect to".to_owned());
+        return Err("is an IP address of HAProxy's own machine or link, which a service may not connect to".to_owned());
     }
     if section.own.are_at(address) {
-        return Err("is an address of proxymgr or of a Runtime API, which a check may not connect to".to_owned());
+        return Err("is an address of proxymgr or of a Runtime API, which a service may not connect to".to_owned());
     }
     Ok(())
 }

@@ -338,3 +338,33 @@ fn section_that_takes_too_long_stops_no_other() {
     assert_eq!(outcome.lines("changed"), Vec::<String>::new());
     assert_eq!((outcome.wholes, outcome.parts), (1, 0));
 }
+
+#[test]
+fn section_that_needs_too_many_descriptors_stops_no_other() {
+    let with_hosts = |section: ServiceSection, count: u32| {
+        let host = |number: u32| {
+            let address = std::net::Ipv4Addr::from(0x0A00_0000 + number);
+            let host = crate::model::Host::at(crate::model::Endpoint::parse(&format!("{address}:80")).unwrap());
+            (crate::model::ServerName::new(&format!("s{number}")).unwrap(), Arc::new(host))
+        };
+        let hosts = Arc::new((0..count).map(host).collect());
+        ServiceSection { desired: crate::decide::deployment::SectionSpec { hosts, ..section.desired }, ..section }
+    };
+    let checked = &["default-server check agent-check agent-port 7"];
+    let services = [
+        with_hosts(changed("changed", &[], checked), 400),
+        with_hosts(new("large", &[]), 901),
+        with_hosts(new("checked", checked), 334),
+        with_hosts(new("small", checked), 200),
+        running("old", &[]),
+    ];
+    let mut candidate = candidate(BASE, services);
+    candidate.context.descriptors_max = Some(1_500);
+    let candidate = Isolation::new(candidate).into_candidate();
+    let served: Vec<_> = candidate.sections.keys().map(ServiceName::as_str).collect();
+    let blocked: Vec<_> = candidate.blockers.keys().map(ServiceName::as_str).collect();
+    // 600 are for "small", 400 for "changed" with its last good definition.
+    assert_eq!((served, blocked), (vec!["changed", "old", "small"], vec!["changed", "checked", "large"]));
+    let changed = &candidate.sections[&ServiceName::new("changed").unwrap()];
+    assert_eq!(changed.section.spec.hosts.len(), 400, "the new hosts");
+}

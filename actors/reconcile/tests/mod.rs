@@ -60,6 +60,7 @@ fn policy() -> ProxyPolicy {
         life_cycle: LifeCyclePolicy::default(),
         update: UpdateChoice::Auto,
         old_processes: OldProcessLimits::default(),
+        descriptors_max: None,
     }
 }
 

@@ -272,6 +272,30 @@ fn services_removed_one_by_one_are_blocked_at_limit() {
 }
 
 #[test]
+fn blocked_removals_stop_no_other_definition() {
+    const CHANGED: &str = r#"{"type": "static", "port": 8090}"#;
+    const NEW: &str = r#"{"type": "static", "port": 8091}"#;
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        let names = Vec::from_iter((0..8).map(|number| format!("service-{number}")));
+        let mut all = Vec::from_iter(names.iter().map(|name| (name.as_str(), API)));
+        all.push(("web", WEB));
+        world.define(&all).await;
+        wait(60).await;
+        world.define(&[("web", CHANGED), ("new", NEW)]).await;
+        wait(60).await;
+        let state = config_state(&actors).await;
+        assert_eq!(state.services.len(), 10, "all stay, and one is new");
+        let held = state.held.unwrap();
+        assert_eq!((held.removes.count, held.adds.count), (8, 0));
+        assert!(world.open_ports().contains(&8090) && world.open_ports().contains(&8091), "{:?}", world.open_ports());
+        actors.order(Order::Accept { service: None }).await.unwrap();
+        wait(2).await;
+        assert_eq!(config_state(&actors).await.services.len(), 2);
+    });
+}
+
+#[test]
 fn last_service_is_removed_only_by_an_operator() {
     in_virtual_time(async |world| {
         let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;

@@ -40,7 +40,7 @@ pub(super) const SERVICES: &[Key] = &[
         Kind::Share,
         Text("0.5"),
         OnReload,
-        "Blocks definitions in which a larger share of the services is missing. One of several can always be removed.",
+        "Blocks the removal of services where a larger share of them is missing. One of several can always be removed.",
     )
     .details(
         "Compared with the most services within guards.window. The removal of the last service waits for an operator (proxymgr \
