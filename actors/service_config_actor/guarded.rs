@@ -74,7 +74,6 @@ impl ServiceConfigActor {
             }
             Err(reason) => {
                 self.apply(&newest, |name| !taken_over.contains(name));
-                self.recount();
                 let reason = reason.to_string();
                 let change = self.blocked_change(&newest, reason.clone(), now);
                 if self.guard.block(newest, change, &limits, now) == Blocking::Began {
@@ -99,12 +98,12 @@ impl ServiceConfigActor {
 
     fn blocked_change(&self, list: &DefinitionList, reason: String, now: Moment) -> BlockedChange {
         let removes: Vec<_> = self.in_service().filter(|name| !list.contains_key(*name)).collect();
-        let adds: Vec<_> = list.keys().filter(|name| !self.services.contains_key(*name)).collect();
         BlockedChange {
             reason,
             since_unix_ms: now.unix_ms,
             entries: list.len(),
-            adds: NameSample::of(&adds),
+            // They are applied.
+            adds: NameSample::default(),
             removes: NameSample::of(&removes),
         }
     }
