@@ -2,9 +2,10 @@
 //!
 //! Source: `configuration.txt` 7.1 and 7.2 of HAProxy 2.2 to 3.4.
 
-use super::expression::{self, Expression, Place};
+use super::expression::{self, Expression};
 use super::facts::Fact;
 use super::kind::Kind;
+use super::place::Place;
 use super::section::Section;
 use super::value;
 use super::work;

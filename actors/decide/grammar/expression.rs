@@ -11,18 +11,10 @@ use super::converters;
 use super::facts::Fact;
 use super::fetches::{self, Row};
 use super::line_breaks::LineBreaks;
+use super::place::Place;
 use super::section::Section;
 use super::work;
 use crate::decide::nearest::nearest;
-
-/// The use of an expression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// An argument of a line, or a part of a format.
-    Value,
-    /// The test of an ACL, where `path_beg` and others are keywords too.
-    AclTest,
-}
 
 /// An expression that was read.
 #[derive(Debug, Clone, Copy)]

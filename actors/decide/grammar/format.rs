@@ -2,9 +2,10 @@
 //!
 //! Source: `configuration.txt` 8.2.6, "Custom log format", of HAProxy 2.2 to 3.4.
 
-use super::expression::{self, Place};
+use super::expression;
 use super::facts::Fact;
 use super::line_breaks::LineBreaks;
+use super::place::Place;
 use super::section::Section;
 
 #[rustfmt::skip]

@@ -15,6 +15,7 @@ pub mod format;
 pub mod kind;
 pub mod line_breaks;
 pub mod numbers;
+pub mod place;
 pub mod reader;
 pub mod reference;
 pub mod refusals;

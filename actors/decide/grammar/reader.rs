@@ -5,11 +5,12 @@
 
 use super::arguments;
 use super::condition;
-use super::expression::{self, Place};
+use super::expression;
 use super::facts::{self, Fact};
 use super::format;
 use super::kind::Kind;
 use super::line_breaks::LineBreaks;
+use super::place::Place;
 use super::section::Section;
 use super::server_words;
 use super::shape::{Item, Shape};

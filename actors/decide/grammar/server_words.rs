@@ -1,8 +1,9 @@
 //! The check of server options.
 
-use super::expression::{self, Place};
+use super::expression;
 use super::facts::Fact;
 use super::kind::Kind;
+use super::place::Place;
 use super::section::Section;
 use super::value;
 use crate::decide::nearest::nearest;

@@ -3,7 +3,7 @@
 //! A test of an ACL evaluates `hdr`, `cook`, `urlp` and their kin for each value: 16 KiB hold 7,000 of them. Converters and
 //! patterns are then applied as often. Measured on 2.2 and 3.4 with the worst texts, and rounded up.
 
-use super::expression::Place;
+use super::place::Place;
 
 /// The work of a test that looks at every value.
 const EVERY_VALUE: u64 = 60;
