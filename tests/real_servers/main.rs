@@ -8,6 +8,7 @@ mod support;
 mod agents;
 mod api;
 mod base_config;
+mod certificates;
 mod daemon_life;
 mod domains;
 mod files_to_haproxy;
