@@ -201,6 +201,10 @@ pub const CERTIFICATE_AT_RUNTIME_BYTES_MAX: usize = 15_000;
 /// The most certificates of one service.
 pub const CERTIFICATES_OF_SERVICE_MAX: usize = 64;
 
+/// The age of a HAProxy process from which 2.6 passes its stick tables on: a younger one is not replaced while it has
+/// some, unless it must be (measured on 2.6.12, where 2.2 and 3.0 to 3.4 need no time).
+pub const TABLES_PASSED_ON_AFTER: Duration = Duration::from_secs(6);
+
 /// The most further addresses (`binds`) of one service.
 pub const BINDS_MAX: usize = 64;
 

@@ -11,6 +11,7 @@ use std::process::Command;
 use proxymgr::import::{Imported, from_ep2, from_synapse};
 use support::dir::TestDir;
 use support::haproxy;
+use support::tls::TestCa;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_proxymgr");
 
@@ -28,6 +29,10 @@ fn check(example: &Path, dir: &TestDir, binary: &Path) -> Result<(), String> {
     let set = |key: &str, path: PathBuf| format!("{key}={}", path.display());
     let base = example.join("haproxy.cfg");
     let base = base.exists().then(|| ["--set".to_owned(), set("haproxy.base_config", base)]);
+    let has_certificates =
+        fs::read_to_string(example.join("proxymgr.yml")).expect("settings").contains("certificates:");
+    let certificates =
+        has_certificates.then(|| ["--set".to_owned(), set("haproxy.certificates", certificates_in(dir))]);
     let output = Command::new(BINARY)
         .args(["check", "-c"])
         .arg(example.join("proxymgr.yml"))
@@ -37,9 +42,20 @@ fn check(example: &Path, dir: &TestDir, binary: &Path) -> Result<(), String> {
         .args(["--set", &set("state_dir", dir.path().to_owned())])
         .args(["--set", &set("service_config.path", example.join("services"))])
         .args(base.into_iter().flatten())
+        .args(certificates.into_iter().flatten())
         .output()
         .expect("proxymgr runs");
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+/// Returns a directory with the certificate that the examples name.
+fn certificates_in(dir: &TestDir) -> PathBuf {
+    let certificates = dir.join("certs");
+    if !certificates.exists() {
+        let ca = TestCa::new(dir);
+        dir.write("certs/shop.pem", fs::read_to_string(ca.server).expect("the certificate"));
+    }
+    certificates
 }
 
 #[test]
@@ -47,7 +63,7 @@ fn every_example_passes_its_check() {
     let dir = TestDir::new();
     let directories = fs::read_dir(examples()).expect("there are examples").flatten().map(|entry| entry.path());
     let examples: Vec<PathBuf> = directories.filter(|path| path.is_dir()).collect();
-    assert!(examples.len() >= 4, "{examples:?}");
+    assert!(examples.len() >= 6, "{examples:?}");
     for version in haproxy::versions() {
         for example in &examples {
             let problem = |problem| panic!("{version}, {}: {problem}", example.display());

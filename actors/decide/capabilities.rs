@@ -14,6 +14,14 @@ const DYNAMIC_POOLS: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 /// expired cookie for them.
 const DYNAMIC_COOKIES: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
+/// The only version tried whose processes pass their stick tables on some time after their start only.
+const YOUNG_KEEP_TABLES: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
+
+/// Returns whether a process of this version has to have some age to pass its stick tables on.
+pub fn tables_need_age(version: ProxyVersion) -> bool {
+    version == YOUNG_KEEP_TABLES
+}
+
 /// The server option that selects the key of a server in consistent hashes.
 pub(super) const HASH_KEY: &str = "hash-key";
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use memchr::memrchr_iter;
 
 use super::base::layout::{push_placeholder, written};
+use super::base::local_peer;
 use super::capabilities::{HASH_BY_ADDRESS, HASH_KEY};
 use super::common_ends::between_common_ends;
 use super::config_lines::mode_of;
@@ -193,7 +194,9 @@ fn push_options(text: &mut String, definition: &ServiceDefinition, style: Sectio
         let _ = writeln!(text, "{INDENT}http-request redirect scheme https code 301 unless {{ ssl_fc }}");
     }
     for words in lines.iter().filter(|words| !words.is_empty()) {
-        let _ = writeln!(text, "{INDENT}{}", joined(words));
+        let is_table = words[0].as_str() == "stick-table" && !words.iter().any(|word| word.as_str() == "peers");
+        let of_peer = if is_table && style.keeps_tables { local_peer::table_words() } else { String::new() };
+        let _ = writeln!(text, "{INDENT}{}{of_peer}", joined(words));
     }
     if shows_statistics(lines) {
         let _ = writeln!(text, "{INDENT}stats scope .");

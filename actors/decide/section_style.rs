@@ -23,6 +23,8 @@ pub struct SectionStyle {
     pub http_log_by_default: bool,
     /// Whether HAProxy binds its addresses itself, because the daemon does not start it and it inherits no sockets.
     pub own_binds: bool,
+    /// Whether stick tables survive reloads by the local peer.
+    pub keeps_tables: bool,
     /// Whether servers are placed in consistent hashes by address and port. Available since HAProxy 3.0; omitted where
     /// the operator's own lines contain `hash-key`.
     pub hash_by_address: bool,
@@ -39,6 +41,7 @@ impl SectionStyle {
             idle_close: !base.mentions(IDLE_CLOSE) && version >= Some(ProxyVersion { major: 2, minor: 4 }),
             http_log_by_default: log_format::is_for_http(base.defaults.iter().map(Vec::as_slice)),
             own_binds: base.own_binds,
+            keeps_tables: base.local_peer.is_some(),
             hash_by_address: !base.mentions(HASH_KEY) && version.is_some_and(has_hash_key),
             balance: Balance::default().after(&base.defaults),
         }

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::candidate::ConfigPart;
+use crate::decide::base::local_peer;
 use crate::decide::loaded_config::LineIndex;
 use crate::decide::quoting::joined;
 use crate::decide::rejection::named_services;
+use crate::decide::tls_words::FILE_SUFFIX;
 use crate::limits::CONFIG_LINE_CHARS_MAX;
-use crate::model::{ServiceDefinition, ServiceName};
+use crate::model::{CertificateName, ServiceDefinition, ServiceName};
 use crate::port::{ConfigMessage, ConfigText};
 
 /// A text that HAProxy has checked, to look up the lines that its messages name.
@@ -63,6 +65,12 @@ impl<'a> CheckedText<'a> {
 
     fn in_own_words(&self, message: &ConfigMessage, definition: &ServiceDefinition) -> String {
         let place = message.line.and_then(|number| Some((number, self.line(number)?)));
+        if let Some(certificate) = missing_certificate(message, definition) {
+            return format!(
+                "\"tls\": there is no good certificate {certificate} in haproxy.certificates: {}",
+                message.text
+            );
+        }
         match place {
             None => message.text.clone(),
             Some((number, line)) if self.is_in_base(number) => match self.place(number) {
@@ -113,11 +121,19 @@ impl<'a> CheckedText<'a> {
     }
 }
 
+/// Returns the certificate of the definition whose file HAProxy cannot read.
+fn missing_certificate<'d>(message: &ConfigMessage, definition: &'d ServiceDefinition) -> Option<&'d CertificateName> {
+    let certificates = &definition.listeners.tls.as_ref()?.certificates;
+    let is_file = |name: &&CertificateName| message.text.contains(&format!("/{name}{FILE_SUFFIX}"));
+    certificates.iter().find(is_file).filter(|_| message.text.contains("certificate"))
+}
+
 /// Returns the key of a definition for a line of its section; `None` for lines that are not from the definition.
 fn key_of(line: &str, definition: &ServiceDefinition) -> Option<String> {
     if let Some(server) = line.strip_prefix("server ") {
         return Some(format!("server {}", server.split(' ').next()?));
     }
+    let line = line.strip_suffix(&local_peer::table_words()).unwrap_or(line);
     let at = definition.listen_options.iter().position(|words| joined(words) == line)?;
     Some(format!("listen_options[{at}]"))
 }

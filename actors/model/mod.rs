@@ -44,7 +44,7 @@ pub use persistent_id::{InvalidPersistentId, PersistentId};
 pub use plan_class::PlanClass;
 pub use policy::{
     BaseConfig, BaseFile, DiscoveryPolicy, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, Quotas,
-    map_path_of,
+    certificates_path_of, map_path_of,
 };
 pub use proxy::{
     AgentState, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic,

@@ -32,8 +32,13 @@ pub struct BaseConfig {
 impl BaseConfig {
     /// Returns the directory of the certificates that HAProxy reads, beside the map.
     pub fn certificates_path(&self) -> PathBuf {
-        self.map_path.with_extension(CERTIFICATES_EXTENSION)
+        certificates_path_of(&self.map_path)
     }
+}
+
+/// Returns the directory of the certificates that HAProxy reads, beside this map.
+pub fn certificates_path_of(map_path: &Path) -> PathBuf {
+    map_path.with_extension(CERTIFICATES_EXTENSION)
 }
 
 /// The extension that the directory of certificates has in place of that of the map.

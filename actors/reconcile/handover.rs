@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::Blocked;
@@ -12,12 +13,13 @@ use super::process_state::ProcessEnd;
 use super::section::Section;
 use super::state::{State, StillAnswering};
 use super::time::millis;
-use crate::decide::capabilities::Capabilities;
+use crate::decide::base::local_peer;
+use crate::decide::capabilities::{Capabilities, tables_need_age};
 use crate::decide::deployment::{BoundSection, DeployFailure, Deployed, RestartedProcess, ServingProcess};
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::{DisabledBy, Refusal};
 use crate::journal::{Event, JournalEntry};
-use crate::limits::HEALTH_POLL_MIN;
+use crate::limits::{HEALTH_POLL_MIN, TABLES_PASSED_ON_AFTER};
 use crate::model::{AdminState, Blocker, ChangeId, Host, Moment, ObservedServer, PlanClass, ServerName, ServiceName};
 
 impl State {
@@ -94,7 +96,7 @@ impl State {
         self.lane.link.replaced(now.instant);
         self.outbox.push(Effect::Disconnect);
         self.files.config.replaced();
-        let interval = self.settings.policy.reload_interval;
+        let interval = self.pause_after_start();
         self.reloads.succeeded(std::mem::take(&mut deployment.reasons), interval, now.instant);
         if deployment.successor.is_answering {
             let services = deployment.successor.changed().clone();
@@ -106,6 +108,16 @@ impl State {
         }
         self.observe_new_process();
         self.timers.health_at = Some(now.instant + HEALTH_POLL_MIN);
+    }
+
+    /// Returns how long the process that serves has to run before it may be replaced voluntarily.
+    fn pause_after_start(&self) -> Duration {
+        let interval = self.settings.policy.reload_interval;
+        let passes_on_later = self.process.running().is_some_and(|running| {
+            let has_tables = || running.sections.values().any(|section| local_peer::is_used_in(&section.file.text));
+            tables_need_age(running.process.version) && has_tables()
+        });
+        if passes_on_later { interval.max(TABLES_PASSED_ON_AFTER) } else { interval }
     }
 
     /// Queues the observation of a new process. Its sections are planned as soon as they are observed; those that changed

@@ -91,7 +91,7 @@ impl State {
         let blocked = service.blocker().map(|blocker| blocker.text().to_owned());
         let applied = service.changes.last_applied;
         ServiceState {
-            listen: service.definition.listen.map(|address| address.to_string()),
+            listen: service.definition.addresses().next().map(|address| address.to_string()),
             domains: domains(&service.definition),
             revision: service.source.revision.unwrap_or_default(),
             desired: service.hosts.len(),

@@ -297,3 +297,18 @@ fn listeners_that_cannot_be_held_have_a_reason() {
         BaseConfig { management: ProxyManagement::Delegated, ..config(&[("x", "frontend f\n  bind :80\n")]) };
     assert_eq!(base::layout(&delegated).listens().len(), 0, "HAProxy opens its sockets itself");
 }
+
+#[test]
+fn stick_tables_get_a_local_peer() {
+    let table =
+        define("web", r#", "port": 80, "listen_options": ["stick-table type ip size 1k", "balance roundrobin"]"#);
+    let layout = layout("global\n  user haproxy\ndefaults\n  mode http\n");
+    let text = file(&layout, &[(&table, &hosts(&[1]))]);
+    let peers = "peers proxymgr\n    bind unix@/run/haproxy.cfg.peers mode 600 user haproxy\n    server proxymgr\n";
+    assert!(text.contains(peers) && text.contains("    localpeer proxymgr\n"), "{text}");
+    assert!(text.contains("    stick-table type ip size 1k peers proxymgr\n"), "{text}");
+    assert!(layout.is_in(&text) && parse_sections(&text).len() == 1);
+    assert!(!file(&layout, &[(&define("web", ""), &hosts(&[1]))]).contains("peers"), "no table");
+    let own = self::layout("peers mine\n  peer a 127.0.0.1:1\n");
+    assert!(!file(&own, &[(&table, &hosts(&[1]))]).contains("proxymgr\n"), "the operator has peers");
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proxymgr_actors::decide::base::{self, BoundBase};
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
-use proxymgr_actors::model::{BaseConfig, Descriptors, ProxyManagement, ProxyVersion, ServiceName};
+use proxymgr_actors::model::{BaseConfig, Descriptors, ProxyManagement, ProxyVersion, ServiceDefinition, ServiceName};
 
 use super::desired::{DesiredService, Placed, gather_desired};
 use super::{block_on, output, quiet_log};
@@ -56,21 +56,23 @@ pub(super) fn rendered<'a>(
     settings: &Settings,
     version: Option<ProxyVersion>,
     map_path: &Path,
-    services: impl Iterator<Item = &'a DesiredService> + Clone,
+    services: impl Iterator<Item = &'a DesiredService>,
 ) -> Rendered {
-    let base_config =
-        &BaseConfig { management: ProxyManagement::Delegated, ..settings.haproxy.policy.base_config.clone() };
+    let base_config = &BaseConfig {
+        management: ProxyManagement::Delegated,
+        map_path: map_path.to_owned(),
+        ..settings.haproxy.policy.base_config.clone()
+    };
     let layout = Arc::new(base::layout(base_config));
     let style = SectionStyle::of(&layout, version);
     let none = Descriptors::new();
-    let section = |service: &DesiredService| {
+    let applied: Vec<_> = services.map(|service| (service, layout.applied_to(&service.definition))).collect();
+    let section = |(service, definition): &(&DesiredService, Arc<ServiceDefinition>)| {
         let Placed { servers, ids, .. } = service.placed(settings, version, false);
-        let definition = layout.applied_to(&service.definition);
-        (definition.name.clone(), haproxy_config::section(&definition, &none, &servers, &ids, style))
+        (definition.name.clone(), haproxy_config::section(definition, &none, &servers, &ids, style))
     };
-    let sections: BTreeMap<ServiceName, Arc<str>> = services.clone().map(section).collect();
-    let of_services = services.map(|service| (&*service.definition, &none));
-    let frontends = frontends(of_services, style, map_path);
+    let sections: BTreeMap<ServiceName, Arc<str>> = applied.iter().map(section).collect();
+    let frontends = frontends(applied.iter().map(|(_, definition)| (&**definition, &none)), style, map_path);
     let base = BoundBase::new(layout.clone(), none.clone());
     let texts = sections.iter().map(|(name, text)| (name, text.clone())).collect();
     let mut pieces = base.pieces(&texts);

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use proxymgr_actors::model::map_path_of;
+use proxymgr_actors::model::{certificates_path_of, map_path_of};
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigMessage, ConfigText};
 use slog::Logger;
 use tempfile::TempDir;
@@ -32,6 +32,11 @@ impl Trial {
     /// Returns the path of the map to which the frontends of a text refer.
     pub fn map_path(&self) -> PathBuf {
         map_path_of(&self.directory.path().join("haproxy.cfg"))
+    }
+
+    /// Returns the directory of the certificates to which a text refers.
+    pub fn certificates_path(&self) -> PathBuf {
+        certificates_path_of(&self.map_path())
     }
 
     /// Has HAProxy check a text. Returns its warnings.

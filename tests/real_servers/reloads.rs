@@ -49,6 +49,36 @@ async fn reloads_under_load_lose_no_request() {
 }
 
 #[tokio::test]
+async fn stick_tables_survive_reloads() {
+    for version in haproxy::versions() {
+        let dir = TestDir::new();
+        let (files, backends, port) = (ServiceFiles::new(&dir), backends(&dir, 1), dir.port());
+        let define = |timeout: u8| {
+            let lines = ["stick-table type ip size 1k expire 10m store http_req_cnt", "http-request track-sc0 src"];
+            let lines = lines.map(str::to_owned).into_iter().chain([format!("timeout server {timeout}s")]);
+            files.define("web", port, json!({"listen_options": lines.collect::<Vec<_>>()}));
+        };
+        define(30);
+        files.hosts("web", &backends);
+        let daemon = daemon(&dir).haproxy(&version).files(&files.services()).start();
+        wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+        for _ in 0..3 {
+            http::get(SocketAddr::from(([127, 0, 0, 1], port)), "/").await.expect("it serves");
+        }
+        for timeout in 31..33 {
+            let before = stage::reloads(&daemon).await;
+            define(timeout);
+            wait_for_reload_after(&daemon, before).await;
+            let kept = async || {
+                let table = haproxy::runtime(&daemon.socket(), "show table web").await.map_err(|e| e.to_string())?;
+                check(table.contains("http_req_cnt=3"), &table)
+            };
+            daemon.eventually(LIMIT, "the new process has the table", kept).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn reload_has_reasons() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);

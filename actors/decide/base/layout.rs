@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::local_peer;
 use crate::decide::config_lines::default_server;
 use crate::decide::config_text::{END_OF_BASE, INDENT, SERVERS_BEGIN_WITHOUT, SERVERS_END, connected_to};
 use crate::model::{BaseLine, Descriptors, InBase, LineContent, ListenAddress, ServiceDefinition, ServiceName, Word};
@@ -24,6 +25,8 @@ pub struct BaseLayout {
     pub is_of_files: bool,
     /// Whether HAProxy opens its sockets itself, because the daemon does not start it.
     pub own_binds: bool,
+    /// The section by which stick tables survive reloads, where there is one.
+    pub local_peer: Option<Arc<str>>,
     /// The directory of the certificates that HAProxy reads.
     pub certificates_path: Arc<str>,
     /// The listeners that HAProxy opens itself although the daemon starts it.
@@ -121,12 +124,10 @@ impl BaseLayout {
                 }
             }
         }
-        // What follows are backends in place of missing services.
-        written
-            .get(at..)
-            .unwrap_or_default()
-            .iter()
-            .all(|line| line.is_empty() || ["#", "backend ", INDENT].iter().any(|start| line.starts_with(start)))
+        // What follows are the local peer, and backends in place of missing services.
+        written.get(at..).unwrap_or_default().iter().all(|line| {
+            line.is_empty() || ["#", "backend ", "global", "peers ", INDENT].iter().any(|start| line.starts_with(start))
+        })
     }
 
     /// Returns the definition with what the base says of the service.
@@ -173,7 +174,8 @@ impl BoundBase {
     pub fn pieces(&self, sections: &BTreeMap<&ServiceName, Arc<str>>) -> Vec<Arc<str>> {
         let in_base = |name: &ServiceName| self.frame_of(name).is_some();
         let mut pieces = self.base_pieces(|name| sections.get(name).cloned());
-        pieces.push(self.end(|name| sections.contains_key(name)).into());
+        let has_tables = sections.values().any(|text| local_peer::is_used_in(text));
+        pieces.push(self.end(|name| sections.contains_key(name), has_tables).into());
         pieces.extend(sections.iter().filter(|(name, _)| !in_base(name)).map(|(_, text)| text.clone()));
         pieces
     }
@@ -244,9 +246,11 @@ impl BoundBase {
         text.into()
     }
 
-    /// Returns the end of the base: the backends that it refers to and no service has, so that HAProxy accepts it.
-    fn end(&self, is_there: impl Fn(&ServiceName) -> bool) -> String {
+    /// Returns the end of the base: the local peer of stick tables, and the backends that it refers to and no service has,
+    /// so that HAProxy accepts it.
+    fn end(&self, is_there: impl Fn(&ServiceName) -> bool, has_tables: bool) -> String {
         let mut text = String::from("\n");
+        text.push_str(self.layout.local_peer.as_deref().filter(|_| has_tables).unwrap_or_default());
         for (name, in_base) in &self.layout.services {
             if in_base.frame.is_some() || is_there(name) {
                 continue;

@@ -4,6 +4,7 @@ mod bind_line;
 mod global_lines;
 pub mod layout;
 pub mod lexer;
+pub mod local_peer;
 mod operator_files;
 mod own_lines;
 mod references;

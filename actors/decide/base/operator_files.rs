@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bind_line;
 use super::layout::{BaseLayout, BasePart, LeftBind};
+use super::local_peer;
 use super::own_lines;
 use super::references::References;
 use super::sections::{Directive, File, Line, Section};
@@ -61,10 +62,12 @@ impl<'a> Reader<'a> {
         let is_left = |line: &Line| bind_line::read(line, false).is_some_and(|bind| !bind.left.is_empty());
         let has_conditionals = || lines().any(|line| line.directive() == Some(Directive::If));
         let opens_sockets = lines().any(is_left) || has_conditionals();
+        let has_peers = sections().any(|section| section.keyword == "peers");
         let missing_in_global = own_lines::of_global(config, &global, state_file.as_deref(), opens_sockets);
         let layout = BaseLayout {
             state_file,
             is_of_files: true,
+            local_peer: local_peer::section(config, &global, has_peers).map(Into::into),
             certificates_path: config.certificates_path().to_string_lossy().into(),
             own_binds: config.management != ProxyManagement::Supervised,
             ..BaseLayout::default()

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::layout::BaseLayout;
+use super::local_peer;
 use super::own_lines;
 use crate::decide::config_lines::operator_lines;
 use crate::decide::config_text::INDENT;
@@ -32,6 +33,7 @@ pub(super) fn layout(config: &BaseConfig) -> BaseLayout {
     BaseLayout {
         defaults,
         state_file,
+        local_peer: local_peer::section(config, &global, false).map(Into::into),
         certificates_path: config.certificates_path().to_string_lossy().into(),
         own_binds: config.management != ProxyManagement::Supervised,
         ..BaseLayout::of_text(&text)

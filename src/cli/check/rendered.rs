@@ -9,6 +9,7 @@ use slog::Logger;
 
 use super::super::render::{Rendered, rendered};
 use super::definitions::{Judged, JudgedService};
+use crate::certificates::CertificateStore;
 use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::proxy::trial::Trial;
 use crate::settings::Settings;
@@ -28,6 +29,10 @@ pub(in crate::cli) async fn mistakes(judged: &Judged, settings: &Settings, log: 
         Ok(trial) => trial,
         Err(problem) => return unplaced(problem),
     };
+    if let Some(directory) = &settings.haproxy.certificates {
+        // HAProxy reads the copies that a daemon would have; mistakes in them are reported apart from this.
+        CertificateStore::new(directory.clone(), trial.certificates_path(), log.clone()).scan();
+    }
     let services = judged.services.iter().map(|judged| &judged.service);
     let file = rendered(settings, Some(version), &trial.map_path(), services);
     let map = file.has_frontends.then(|| Arc::from(""));

@@ -21,11 +21,9 @@ fn of_certificate(state: &CertificateState) -> Option<Concern> {
     let name = &state.name;
     let expiry = expiry(state);
     let Some(problem) = &state.problem else {
-        let warning_ms = CERTIFICATE_EXPIRY_WARNING.as_millis() as u64;
-        let since = state.not_after_unix_ms.map(|at| at.saturating_sub(warning_ms));
         let text = format!("certificate {name} {}", expiry?);
         let advice = "replace its files; the new certificate is used without a restart";
-        return Some(Concern::new(ConcernKind::CertificateExpires, text, since, advice));
+        return Some(Concern::new(ConcernKind::CertificateExpires, text, None, advice));
     };
     let in_use = expiry.map(|expiry| format!("; the one in use {expiry}")).unwrap_or_default();
     let advice = match state.subject {
