@@ -7,7 +7,7 @@ mod quotas;
 mod reading;
 mod removal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -117,6 +117,8 @@ struct Removals {
     absences: Absences,
     /// Ends the next grace period.
     timer: Option<SpawnHandle>,
+    /// The services that blocked lists added. They do not stand in for those that such a list lacks.
+    added_meanwhile: BTreeSet<Arc<str>>,
 }
 
 struct Service {
@@ -156,7 +158,7 @@ impl ServiceConfigActor {
             problems: BTreeMap::new(),
             guard: Guard::default(),
             reading: Reading::default(),
-            removals: Removals { absences, timer: None },
+            removals: Removals { absences, timer: None, added_meanwhile: BTreeSet::new() },
             saved,
             start_watcher,
             peers,

@@ -25,7 +25,7 @@ fn definition() -> ServiceDefinition {
         name: ServiceName::new("web").expect("a name"),
         origin: Arc::from("a bench"),
         listen: None,
-        listeners: Default::default(),
+        section: Default::default(),
         in_base: None,
         listen_options: vec![words("balance roundrobin")],
         server_options: words("check inter 2000"),

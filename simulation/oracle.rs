@@ -49,6 +49,8 @@ pub(super) struct Oracle {
     late_causes: Vec<(Instant, String)>,
     /// The definitions of the last report, applied or blocked.
     reported_definitions: Option<BTreeMap<String, RawDefinition>>,
+    /// The services that were added while a removal of others was blocked.
+    added_meanwhile: BTreeSet<String>,
     /// Since when the reports lack each usable definition.
     absent: BTreeMap<String, Instant>,
     /// Whether the last report of the definitions was an error.
@@ -99,6 +101,7 @@ impl Default for Oracle {
             causes: Vec::new(),
             late_causes: Vec::new(),
             reported_definitions: None,
+            added_meanwhile: BTreeSet::new(),
             absent: BTreeMap::new(),
             definitions_lost: false,
             rejected_before: None,
@@ -289,6 +292,7 @@ impl Oracle {
         self.reported_definitions = rejected.as_ref().map(|rejected| reported(&rejected.list));
         self.rejected_before = self.reported_definitions.clone();
         if !self.good.is_empty() {
+            self.added_meanwhile.clear();
             self.guard = GuardModel::of_services().restored(self.good.len(), &state.definitions_guard, unix_ms);
         }
         self.cause("the manager starts");

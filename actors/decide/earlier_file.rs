@@ -34,7 +34,7 @@ pub fn listeners(text: &str) -> Option<Vec<Listener>> {
         is_after_base |= line == END_OF_BASE;
         let of_service = line.strip_prefix("listen ");
         if let Some(name) = of_service.or_else(|| line.strip_prefix("frontend ")) {
-            section = is_after_base.then_some(name);
+            section = is_after_base.then(|| name.split(' ').next().unwrap_or(name));
             shared = section.filter(|_| of_service.is_none()).map(frontend::kind_of);
             announced.clear();
         } else if let Some(shown) = connected_to(line) {

@@ -103,7 +103,7 @@ impl<'a> Request<'a> {
         Self {
             source: Some(&definition.source.kind),
             binds,
-            certificates: definition.listeners.tls.as_ref().map_or(&[], |tls| &tls.certificates),
+            certificates: definition.section.tls.as_ref().map_or(&[], |tls| &tls.certificates),
             domains: &definition.domains,
             is_default: definition.is_default,
             slots: definition.update.slots,

@@ -66,9 +66,9 @@ fn push_binds(text: &mut String, definition: &ServiceDefinition, descriptors: &D
 
 /// Returns the options of a `bind` line, each with a space before it.
 fn bind_options(definition: &ServiceDefinition, is_redirect: bool) -> String {
-    let own = match definition.listeners.bind_options.is_empty() {
+    let own = match definition.section.bind_options.is_empty() {
         true => String::new(),
-        false => format!(" {}", joined(&definition.listeners.bind_options)),
+        false => format!(" {}", joined(&definition.section.bind_options)),
     };
     if is_redirect { own } else { own + &tls_words::of_service(definition) }
 }
@@ -169,7 +169,10 @@ pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Ar
 fn section_start(definition: &ServiceDefinition) -> String {
     let has_no_listener = routed_at(definition).is_some() || definition.addresses().next().is_none();
     let keyword = if has_no_listener { "backend" } else { "listen" };
-    let mut text = format!("{keyword} {}\n", definition.name);
+    let mut text = match &definition.section.defaults {
+        Some(defaults) => format!("{keyword} {} from {defaults}\n", definition.name),
+        None => format!("{keyword} {}\n", definition.name),
+    };
     let redirect = definition.redirect_from().map(ListenAddress::from);
     for address in definition.addresses() {
         let options = bind_options(definition, redirect.as_ref() == Some(&address));
@@ -181,6 +184,7 @@ fn section_start(definition: &ServiceDefinition) -> String {
 
 fn push_options(text: &mut String, definition: &ServiceDefinition, style: SectionStyle) {
     let lines = &definition.listen_options;
+    let style = style.for_lines(definition);
     let is_routed = routed_at(definition).is_some();
     let of_frontends = definition.in_base.as_ref().and_then(|in_base| in_base.is_http);
     let of_shared = shares(definition).map(|kind| kind == FrontendKind::Http);
@@ -202,7 +206,7 @@ fn push_options(text: &mut String, definition: &ServiceDefinition, style: Sectio
         let _ = writeln!(text, "{INDENT}stats scope .");
     }
     let http = lines.iter().filter_map(|words| mode_of(words)).next_back().unwrap_or(implied);
-    let mentioned = lines.iter().flatten().any(|word| word.as_str() == IDLE_CLOSE);
+    let mentioned = definition.lines().iter().flatten().any(|word| word.as_str() == IDLE_CLOSE);
     // An option of listeners.
     let has_no_listener = is_routed || definition.addresses().next().is_none();
     if style.idle_close && http && !mentioned && !has_no_listener {

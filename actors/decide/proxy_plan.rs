@@ -78,8 +78,8 @@ pub fn plan_part(
         }
     }
     let own = haproxy_config::default_server_words(wanted.definition);
-    // The lines of a section of the base configuration include those of its own `defaults`.
-    let of_base = if wanted.definition.frame().is_some() { &[] } else { ground.inherited };
+    // The lines of a section of the base configuration, or with `defaults` of its own, include those.
+    let of_base = if wanted.definition.includes_defaults() { &[] } else { ground.inherited };
     let inherited: Vec<Word> = of_base.iter().cloned().chain(own).collect();
     let inherited_weight = split_weight(&inherited).1;
     let backups = Backups::of(wanted, loaded, observed);

@@ -5,7 +5,7 @@ use super::base::BaseLayout;
 use super::capabilities::{HASH_KEY, has_hash_key};
 use super::config_lines::mode_of;
 use super::log_format;
-use crate::model::ProxyVersion;
+use crate::model::{ProxyVersion, ServiceDefinition};
 
 /// The option that makes HTTP sections keep idle connections across a reload.
 pub(super) const IDLE_CLOSE: &str = "idle-close-on-response";
@@ -33,6 +33,20 @@ pub struct SectionStyle {
 }
 
 impl SectionStyle {
+    /// Returns the style of the section of a service, which may have `defaults` of its own.
+    pub fn for_lines(self, definition: &ServiceDefinition) -> Self {
+        if definition.section.defaults.is_none() {
+            return self;
+        }
+        let lines = definition.lines();
+        let of_defaults = &lines[..lines.len().saturating_sub(definition.listen_options.len())];
+        Self {
+            http_by_default: of_defaults.iter().filter_map(|words| mode_of(words)).next_back() == Some(true),
+            http_log_by_default: log_format::is_for_http(of_defaults.iter().map(Vec::as_slice)),
+            ..self
+        }
+    }
+
     /// Returns the style for this base configuration and version; an unknown version is treated as an old one.
     pub fn of(base: &BaseLayout, version: Option<ProxyVersion>) -> Self {
         let mode = base.defaults.iter().filter_map(|words| mode_of(words)).next_back();

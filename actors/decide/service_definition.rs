@@ -18,8 +18,8 @@ use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{BINDS_MAX, DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, ListenerSettings, MaxRemoval, PathPrefix, RawDefinition,
-    Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
+    Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition, Removal,
+    SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -39,6 +39,7 @@ pub(super) const KEYS: &[&str] = &[
     "binds",
     "bind_options",
     "tls",
+    "defaults",
     "redirect_to_https",
     "listen_options",
     "server_options",
@@ -91,6 +92,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let life_cycle = reader.life_cycle();
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
     let tls = reader.take("tls", service_tls::parse);
+    let defaults = reader.take("defaults", defaults_name);
     let redirects = reader.take("redirect_to_https", flag).unwrap_or_default();
     let redirect = listen.filter(|_| redirects).map(|listen| SocketAddr::new(listen.ip(), HTTP_PORT));
     let own = listen.into_iter().chain(redirect).map(ListenAddress::from);
@@ -135,7 +137,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 name,
                 origin: raw.origin.clone(),
                 listen,
-                listeners: ListenerSettings { binds, bind_options, tls, redirects_to_https: redirects },
+                section: SectionSettings { defaults, binds, bind_options, tls, redirects_to_https: redirects },
                 listen_options,
                 server_options,
                 domains,
@@ -163,18 +165,18 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
 fn listener_mistakes(definition: &ServiceDefinition) -> Vec<String> {
     let mut mistakes = Vec::new();
     let by_sni = routing::shares(definition) == Some(FrontendKind::Sni);
-    if by_sni && definition.listeners.tls.is_some() {
+    if by_sni && definition.section.tls.is_some() {
         let why = "a service in TCP mode with \"domains\" gets the connections as they are, chosen by SNI";
         mistakes.push(format!("\"tls\": {why}; remove it, or use mode http"));
     }
     if by_sni && definition.path_prefix.is_some() {
         mistakes.push("\"path_prefix\": a service in TCP mode has no paths".to_owned());
     }
-    if definition.listeners.tls.is_some() && definition.addresses().next().is_none() {
+    if definition.section.tls.is_some() && definition.addresses().next().is_none() {
         mistakes.push("\"tls\": there is no \"port\" that it is for".to_owned());
     }
-    if definition.listeners.redirects_to_https {
-        match (&definition.listeners.tls, definition.listen) {
+    if definition.section.redirects_to_https {
+        match (&definition.section.tls, definition.listen) {
             (Some(_), Some(listen)) if listen.port() == HTTP_PORT => {
                 mistakes.push(format!(
                     "\"redirect_to_https\": \"port\" is {HTTP_PORT}, which requests are redirected from"
@@ -188,6 +190,12 @@ fn listener_mistakes(definition: &ServiceDefinition) -> Vec<String> {
         }
     }
     mistakes
+}
+
+/// Parses the name of a `defaults` section.
+fn defaults_name(value: &Value) -> Result<ServiceName, String> {
+    let text = value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))?;
+    ServiceName::new(text).map_err(|error| error.to_string())
 }
 
 /// Parses `true` or `false`.

@@ -16,7 +16,7 @@ pub const FILE_SUFFIX: &str = ".pem";
 /// Returns the TLS of a service with the directory of its certificates; `None` where it has none.
 pub(super) fn of(definition: &ServiceDefinition) -> Option<(&ServiceTls, &Arc<str>)> {
     let path = definition.in_base.as_ref()?.certificates_path.as_ref()?;
-    Some((definition.listeners.tls.as_ref()?, path))
+    Some((definition.section.tls.as_ref()?, path))
 }
 
 /// Returns the words of a service's own listeners, with a space before each; empty without TLS.

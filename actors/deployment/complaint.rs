@@ -123,7 +123,7 @@ impl<'a> CheckedText<'a> {
 
 /// Returns the certificate of the definition whose file HAProxy cannot read.
 fn missing_certificate<'d>(message: &ConfigMessage, definition: &'d ServiceDefinition) -> Option<&'d CertificateName> {
-    let certificates = &definition.listeners.tls.as_ref()?.certificates;
+    let certificates = &definition.section.tls.as_ref()?.certificates;
     let is_file = |name: &&CertificateName| message.text.contains(&format!("/{name}{FILE_SUFFIX}"));
     certificates.iter().find(is_file).filter(|_| message.text.contains("certificate"))
 }

@@ -14,6 +14,10 @@ pub struct InBase {
     /// The section of its name, which gets its servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame: Option<SectionFrame>,
+    /// The lines that apply to its section in words, those of the `defaults` section that it names first; `None` where it
+    /// names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<Vec<Vec<Word>>>,
     /// Whether the sections that send it requests are in HTTP mode; `None` where none refers to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_http: Option<bool>,

@@ -56,7 +56,7 @@ pub use route::{InvalidPathPrefix, ObservedRoutes, PathPrefix, RouteCommand, Rou
 pub use runtime_command::RuntimeCommand;
 pub use server_state::ServerState;
 pub use service::{
-    Annotation, HTTP_PORT, ListenerSettings, MaxRemoval, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle,
+    Annotation, HTTP_PORT, MaxRemoval, RawDefinition, Removal, SectionSettings, ServiceDefinition, ServiceLifeCycle,
     SourceKind, SourceSpec,
 };
 pub use update::{ServiceUpdate, SlotRules, UpdateChoice, UpdateStrategy};

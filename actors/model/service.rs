@@ -158,9 +158,12 @@ pub struct ServiceLifeCycle {
     pub ramp_up: Option<Duration>,
 }
 
-/// The listeners of a service beside its first address, and what holds for all of them.
+/// What the section of a service has beside its first address and its lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListenerSettings {
+pub struct SectionSettings {
+    /// The named `defaults` section of the base configuration that applies to it; the last one where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<ServiceName>,
     /// Further addresses that clients connect to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<ListenAddress>,
@@ -184,9 +187,9 @@ pub struct ServiceDefinition {
     pub origin: Arc<str>,
     /// The address that clients connect to; `None` where the service has no port.
     pub listen: Option<SocketAddr>,
-    /// Its further addresses, and the options of all.
+    /// What its section has beside its address and its lines.
     #[serde(flatten)]
-    pub listeners: ListenerSettings,
+    pub section: SectionSettings,
     /// The section's lines, each split into words, each checked against the allow-list.
     pub listen_options: Vec<Vec<Word>>,
     /// Options of every server of the section, checked against the allow-list.
@@ -229,21 +232,30 @@ impl ServiceDefinition {
 
     /// Returns the lines that apply to its section, each split into words.
     pub fn lines(&self) -> &[Vec<Word>] {
-        self.frame().map_or(&self.listen_options, |frame| &frame.lines)
+        match self.in_base.as_deref() {
+            Some(InBase { frame: Some(frame), .. }) => &frame.lines,
+            Some(InBase { lines: Some(lines), .. }) => lines,
+            _ => &self.listen_options,
+        }
+    }
+
+    /// Returns whether [`ServiceDefinition::lines`] include those of the `defaults` section that applies to it.
+    pub fn includes_defaults(&self) -> bool {
+        self.in_base.as_ref().is_some_and(|in_base| in_base.frame.is_some() || in_base.lines.is_some())
     }
 
     /// Returns the addresses that its own section listens on. Those of a section of the base configuration belong to the
     /// base.
     pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
         let own = self.frame().is_none().then(|| self.listen.map(ListenAddress::from).into_iter());
-        let further = self.frame().is_none().then(|| self.listeners.binds.iter().cloned());
+        let further = self.frame().is_none().then(|| self.section.binds.iter().cloned());
         let redirect = self.redirect_from().map(ListenAddress::from);
         own.into_iter().flatten().chain(further.into_iter().flatten()).chain(redirect)
     }
 
     /// Returns the address without TLS at which it redirects requests to HTTPS.
     pub fn redirect_from(&self) -> Option<SocketAddr> {
-        let redirects = self.listeners.redirects_to_https && self.listeners.tls.is_some() && self.frame().is_none();
+        let redirects = self.section.redirects_to_https && self.section.tls.is_some() && self.frame().is_none();
         self.listen.filter(|_| redirects).map(|listen| SocketAddr::new(listen.ip(), HTTP_PORT))
     }
 

@@ -86,5 +86,5 @@ impl State {
 }
 
 fn uses_any(definition: &ServiceDefinition, names: &[CertificateName]) -> bool {
-    definition.listeners.tls.as_ref().is_some_and(|tls| tls.certificates.iter().any(|name| names.contains(name)))
+    definition.section.tls.as_ref().is_some_and(|tls| tls.certificates.iter().any(|name| names.contains(name)))
 }

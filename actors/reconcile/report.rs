@@ -149,8 +149,9 @@ fn without_effect(definition: &ServiceDefinition) -> Option<String> {
     let frame = definition.frame()?;
     let keys = [
         ("port", definition.listen.is_some()),
-        ("binds", !definition.listeners.binds.is_empty()),
-        ("tls", definition.listeners.tls.is_some()),
+        ("binds", !definition.section.binds.is_empty()),
+        ("defaults", definition.section.defaults.is_some()),
+        ("tls", definition.section.tls.is_some()),
         ("listen_options", !definition.listen_options.is_empty()),
         ("domains", !definition.domains.is_empty()),
         ("default", definition.is_default),

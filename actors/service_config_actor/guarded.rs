@@ -53,12 +53,15 @@ impl ServiceConfigActor {
             true => Ok(()),
             false => {
                 // All missing services count, so that a source that loses them one by one loses none.
-                let remains = |name: &&Arc<str>| newest.contains_key(*name) || taken_over.contains(*name);
+                let stands =
+                    |name: &Arc<str>| newest.contains_key(name) && !self.removals.added_meanwhile.contains(name);
+                let remains = |name: &&Arc<str>| stands(name) || taken_over.contains(*name);
                 self.guard.check(Capacity::serving(self.in_service().filter(remains).count()), &limits, now)
             }
         };
         match checked {
             Ok(()) => {
+                self.removals.added_meanwhile.clear();
                 self.apply(&newest, |name| !gone.contains(name));
                 match self.guard.passed(self.remaining(), &limits, now) {
                     Some(Ended::Pending) => {
@@ -73,6 +76,9 @@ impl ServiceConfigActor {
                 }
             }
             Err(reason) => {
+                let before: BTreeSet<_> = self.in_service().cloned().collect();
+                let added = newest.keys().filter(|name| !before.contains(*name));
+                self.removals.added_meanwhile.extend(added.cloned());
                 self.apply(&newest, |name| !taken_over.contains(name));
                 let reason = reason.to_string();
                 let change = self.blocked_change(&newest, reason.clone(), now);
@@ -92,7 +98,8 @@ impl ServiceConfigActor {
 
     /// Updates the guard after services became valid.
     pub(super) fn recount(&mut self) {
-        let in_service = self.in_service().count();
+        let is_guarded = |name: &&Arc<str>| !self.removals.added_meanwhile.contains(*name);
+        let in_service = self.in_service().filter(is_guarded).count();
         self.guard.recount(in_service, &self.policy.guard_limits(), self.clock.now());
     }
 
@@ -131,6 +138,7 @@ impl ServiceConfigActor {
         // An operator's decision needs no grace period.
         self.apply(&list, |_| false);
         self.removals.absences.clear();
+        self.removals.added_meanwhile.clear();
         self.guard.passed(self.remaining(), &self.policy.guard_limits(), self.clock.now());
         self.read_on(ctx);
         Ok(done)

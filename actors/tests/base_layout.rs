@@ -312,3 +312,20 @@ fn stick_tables_get_a_local_peer() {
     let own = self::layout("peers mine\n  peer a 127.0.0.1:1\n");
     assert!(!file(&own, &[(&table, &hosts(&[1]))]).contains("proxymgr\n"), "the operator has peers");
 }
+
+#[test]
+fn service_chooses_its_defaults() {
+    let layout = layout(
+        "defaults web\n  mode http\n  log-format \"%HM\"\n  default-server rise 5\ndefaults tcp\n  mode tcp\n  default-server rise 7\n",
+    );
+    let web = define("web", r#", "port": 80, "defaults": "web", "listen_options": ["balance first"]"#);
+    let applied = layout.applied_to(&web);
+    let text = file(&layout, &[(&web, &hosts(&[1]))]);
+    assert!(text.contains("\nlisten web from web\n") && !text.contains("    mode"), "{text}");
+    assert!(applied.includes_defaults() && applied.lines().len() == 4);
+    assert_eq!(parse_sections(&text)[&name("web")].header, *section_header(&applied, SectionStyle::of(&layout, None)));
+    let of_tcp = define("db", r#", "port": 81, "defaults": "web", "listen_options": ["mode tcp"]"#);
+    assert!(file(&layout, &[(&of_tcp, &hosts(&[]))]).contains("    option tcplog\n"), "HAProxy 2.6 needs it");
+    let sockets = listeners(&text).unwrap();
+    assert_eq!(sockets[0].section.as_deref(), Some("web"));
+}

@@ -38,16 +38,19 @@ impl Oracle {
         }
     }
 
-    /// Applies the newest report: services that it lacks stay for their grace period, and as long as the guard blocks it.
+    /// Applies the newest report: services that it lacks stay for their grace period, and as long as the guard blocks their
+    /// removal. What it adds meanwhile does not stand in for them.
     fn settle_definitions(&mut self) {
         let Some(reported) = self.reported_definitions.clone() else { return };
         let now = Instant::now();
         let stays = |since: &Instant| self.rejected_before.is_none() && *since + DEFINITION_GRACE > now;
         let kept: BTreeSet<String> =
             self.absent.iter().filter(|(_, since)| stays(since)).map(|(name, _)| name.clone()).collect();
-        if kept.len() < self.absent.len() && !self.blocked(|name| reported.contains_key(name)).is_empty() {
-            self.guard.blocked();
-            return;
+        let is_blocked = kept.len() < self.absent.len() && !self.blocked(|name| reported.contains_key(name)).is_empty();
+        let kept = if is_blocked { self.absent.keys().cloned().collect() } else { kept };
+        match is_blocked {
+            true => self.added_meanwhile.extend(reported.keys().filter(|name| !self.good.contains(*name)).cloned()),
+            false => self.added_meanwhile.clear(),
         }
         let mut applied = reported;
         for name in &kept {
@@ -59,7 +62,10 @@ impl Oracle {
         if self.definitions.as_ref() != Some(&applied) {
             self.are_defined(&applied);
         }
-        self.guard.passed(Seen::services(self.good.len()));
+        match is_blocked {
+            true => self.guard.blocked(),
+            false => self.guard.passed(Seen::services(self.good.len())),
+        }
     }
 
     /// Notes an order to accept the blocked definitions.
@@ -73,6 +79,7 @@ impl Oracle {
         if let Some(reported) = self.reported_definitions.clone().filter(|_| is_done) {
             self.are_defined(&reported);
             self.absent.clear();
+            self.added_meanwhile.clear();
             self.rejected_before = None;
             self.guard.accepted(Seen::services(self.good.len()));
         }
@@ -113,7 +120,8 @@ impl Oracle {
     /// Returns the services that these definitions would remove, if the guard blocks that.
     pub(crate) fn blocked(&self, is_defined: impl Fn(&String) -> bool) -> BTreeSet<String> {
         let gone: BTreeSet<_> = self.good.iter().filter(|name| !is_defined(name)).cloned().collect();
-        let remaining = self.good.len() - gone.len();
+        let stands = |name: &&String| is_defined(name) && !self.added_meanwhile.contains(*name);
+        let remaining = self.good.iter().filter(stands).count();
         if self.guard.allows(Seen::services(remaining), SERVICE_LIMITS) { BTreeSet::new() } else { gone }
     }
 }

@@ -99,7 +99,7 @@ async fn zookeeper_configuration_of_ruby_proxymgr_works() {
         })
         .await;
     let text = fs::read_to_string(&config_path).expect("the configuration was written");
-    assert!(text.contains("listen testservice\n"), "{text}");
+    assert!(text.contains("backend testservice\n"), "{text}");
     assert!(text.contains("check inter 2000"), "{text}");
 }
 

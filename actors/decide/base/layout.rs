@@ -19,6 +19,8 @@ pub struct BaseLayout {
     pub services: BTreeMap<ServiceName, Arc<InBase>>,
     /// The lines of `defaults` that apply to sections after it, in words.
     pub defaults: Vec<Vec<Word>>,
+    /// The lines of each named `defaults`, in words.
+    pub named_defaults: BTreeMap<ServiceName, Vec<Vec<Word>>>,
     /// The state file that HAProxy reads, if it reads one.
     pub state_file: Option<PathBuf>,
     /// Whether it is that of the operator's files.
@@ -133,7 +135,12 @@ impl BaseLayout {
     /// Returns the definition with what the base says of the service.
     pub fn applied_to(&self, definition: &Arc<ServiceDefinition>) -> Arc<ServiceDefinition> {
         let mut in_base = self.services.get(&definition.name).cloned();
-        if definition.listeners.tls.is_some() {
+        if let Some(name) = &definition.section.defaults {
+            let mut lines = self.named_defaults.get(name).cloned().unwrap_or_default();
+            lines.extend(definition.listen_options.iter().cloned());
+            Arc::make_mut(in_base.get_or_insert_default()).lines = Some(lines);
+        }
+        if definition.section.tls.is_some() {
             let in_base = in_base.get_or_insert_default();
             Arc::make_mut(in_base).certificates_path = Some(self.certificates_path.clone());
         }

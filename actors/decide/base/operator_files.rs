@@ -150,6 +150,9 @@ impl<'a> Reader<'a> {
         lines.extend(section.lines.iter().filter_map(words_of));
         if let Some(name) = &section.name {
             self.defaults.insert(name, lines.clone());
+            if let Ok(name) = ServiceName::new(name) {
+                self.layout.named_defaults.insert(name, lines.clone());
+            }
         }
         self.layout.defaults = lines;
         self.has_defaults |= is_unconditional;

@@ -211,7 +211,7 @@ pub fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefin
         name: ServiceName::new("web").unwrap(),
         origin: Arc::from("a test"),
         listen: None,
-        listeners: Default::default(),
+        section: Default::default(),
         in_base: None,
         listen_options: listen_options.iter().map(|line| words(line)).collect(),
         server_options: words(server_options),
