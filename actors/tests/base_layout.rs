@@ -326,6 +326,8 @@ fn service_chooses_its_defaults() {
     assert_eq!(parse_sections(&text)[&name("web")].header, *section_header(&applied, SectionStyle::of(&layout, None)));
     let of_tcp = define("db", r#", "port": 81, "defaults": "web", "listen_options": ["mode tcp"]"#);
     assert!(file(&layout, &[(&of_tcp, &hosts(&[]))]).contains("    option tcplog\n"), "HAProxy 2.6 needs it");
-    let sockets = listeners(&text).unwrap();
-    assert_eq!(sockets[0].section.as_deref(), Some("web"));
+    let held = applied.addresses().map(|address| (address, Some(5))).collect();
+    let of_web = section(&applied, &held, &hosts(&[]), &ServerIds::default(), SectionStyle::of(&layout, None));
+    let sockets = listeners(&format!("{}{of_web}", file(&layout, &[]))).unwrap();
+    assert_eq!(sockets[0].section.as_deref(), Some("web"), "without its defaults");
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -139,6 +139,9 @@ fn refused(error: &io::Error) -> String {
 /// Opens a unix socket that every local user can connect to, as HAProxy does without a `mode`.
 fn listening_at(path: &str) -> Result<OwnedFd, String> {
     let failed = |error: io::Error| format!("cannot listen on unix@{path}: {error}");
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        return Err(format!("cannot listen on unix@{path}: a file that is no socket has this path; remove it"));
+    }
     let temporary = format!("{path}.new");
     let listener = unix_listener(&temporary).map_err(failed)?;
     let renamed = fs::set_permissions(&temporary, fs::Permissions::from_mode(UNIX_SOCKET_MODE))
@@ -241,6 +244,15 @@ mod tests {
         assert!(connects(&address));
         let copies = KernelListeningSockets::new().adopt(std::process::id()).unwrap();
         assert!(copies.iter().any(|copy| copy.address() == address));
+    }
+
+    #[test]
+    fn other_file_at_the_path_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        fs::write(&path, "x").unwrap();
+        let error = opened(&ListenAddress::unix(path.to_str().unwrap()).unwrap()).err().unwrap();
+        assert!(error.contains("no socket") && fs::read_to_string(&path).unwrap() == "x", "{error}");
     }
 
     #[test]

@@ -31,9 +31,12 @@ pub(super) fn section(config: &BaseConfig, global: &[Vec<Word>], has_own_peers: 
     Some(text)
 }
 
-/// Returns whether a section has a stick table that the local peer passes on.
+/// Returns whether the section of a service has a stick table that the local peer passes on. Its options precede its
+/// servers, of which there may be thousands.
 pub fn is_used_in(section: &str) -> bool {
-    section.lines().any(|line| line.trim_start().starts_with("stick-table ") && line.ends_with(&table_words()))
+    let words = table_words();
+    let mut lines = section.lines().map(str::trim_start).take_while(|line| !line.starts_with("server "));
+    lines.any(|line| line.starts_with("stick-table ") && line.ends_with(&words))
 }
 
 /// Returns the words that a `stick-table` line ends with.
