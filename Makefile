@@ -15,8 +15,46 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: build
-build: ## build the release binary
-	$(CARGO) build --release
+build: ## build the release binary; FEATURES=aws adds AWS
+	$(CARGO) build --release $(if $(FEATURES),--features $(FEATURES))
+
+# Pages link to files outside of docs/, which are copied beside it.
+site := $(target)/site
+.PHONY: docs-site
+docs-site: ## build the documentation as HTML: target/site/docs/index.html
+	tests/setup/install.sh site
+	rm -rf $(site)
+	mdbook build docs --dest-dir $(abspath $(site)/docs) 2>&1 | tee $(target)/docs-site.log
+	! grep -qE 'WARN|ERROR' $(target)/docs-site.log
+	mkdir -p $(site)/src/status/api
+	cp -r config $(site)/
+	cp src/status/api/openapi.json $(site)/src/status/api/
+
+# The binary is not built here, so that `sudo make install` needs no compiler.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BINARY ?= $(target)/release/proxymgr
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+place = $(DESTDIR)$(PREFIX)
+.PHONY: install
+install: ## install what `make build` has built: binary, manual pages, completions, unit, settings (DESTDIR, PREFIX)
+	test -x $(BINARY) || { echo "$(BINARY) is missing: run make build first" >&2; exit 1; }
+	install -D -m 755 $(BINARY) $(place)/bin/proxymgr
+	rm -rf $(target)/man
+	$(BINARY) man $(target)/man
+	install -d $(place)/share/man/man1 $(place)/share/man/man5
+	install -m 644 $(target)/man/*.1 $(place)/share/man/man1/
+	install -m 644 $(target)/man/*.5 $(place)/share/man/man5/
+	install -d $(place)/share/bash-completion/completions $(place)/share/zsh/site-functions $(place)/share/fish/vendor_completions.d
+	$(BINARY) completions bash > $(place)/share/bash-completion/completions/proxymgr
+	$(BINARY) completions zsh > $(place)/share/zsh/site-functions/_proxymgr
+	$(BINARY) completions fish > $(place)/share/fish/vendor_completions.d/proxymgr.fish
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|; s|^# proxymgr under systemd:.*|# proxymgr under systemd: systemctl enable --now proxymgr|' \
+		config/systemd/proxymgr.service > $(DESTDIR)$(UNITDIR)/proxymgr.service
+	install -d $(DESTDIR)$(SYSCONFDIR)/proxymgr
+	test -e $(DESTDIR)$(SYSCONFDIR)/proxymgr/proxymgr.yml || \
+		install -m 640 config/proxymgr.yml $(DESTDIR)$(SYSCONFDIR)/proxymgr/proxymgr.yml
 
 # A debug build: the release build takes minutes longer.
 .PHONY: run
@@ -29,7 +67,7 @@ run: ## run the demonstration: a real HAProxy in front of hosts that you can edi
 .PHONY: test
 test: ## run everything: format, lints, documentation, licences, unit and real-server tests
 	tests/setup/install.sh test
-	$(MAKE) --no-print-directory format lint docs licences unit-and-real-tests
+	$(MAKE) --no-print-directory format lint docs docs-site licences unit-and-real-tests
 
 .PHONY: format
 format:
@@ -40,8 +78,8 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 .PHONY: reference
-reference: ## generate config/proxymgr.yml and docs/settings.md from the table of settings, docs/allowed-options.md from the grammar
-	UPDATE_REFERENCE=1 $(CARGO) nextest run -p proxymgr --lib settings::tests::reference
+reference: ## generate config/proxymgr.yml and the reference pages of docs/ from the code
+	UPDATE_REFERENCE=1 $(CARGO) nextest run -p proxymgr --lib reference::tests
 
 .PHONY: docs
 docs:

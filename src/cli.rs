@@ -6,6 +6,7 @@ mod daemon_args;
 mod desired;
 mod events;
 mod import;
+mod man;
 mod orders;
 mod plan;
 mod render;
@@ -105,6 +106,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Run the actors in a simulated world with faults, from seeds, in virtual time.
     Simulate(simulate::SimulateArgs),
+    /// Write the manual pages into a directory: proxymgr.1 with one page per command, proxymgr.yml.5, proxymgr-service.5.
+    Man(man::ManArgs),
     /// Print shell completions, for example: proxymgr completions bash > /etc/bash_completion.d/proxymgr
     Completions {
         /// The shell.
@@ -189,6 +192,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args.haproxy, args.port, args.debug),
         Command::Replay(args) => replay::replay(&args, &load(&args.settings.sources())?),
         Command::Simulate(args) => simulate::simulate(&args),
+        Command::Man(args) => man::man(&args, &Cli::command()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "proxymgr", &mut script);

@@ -15,6 +15,7 @@ pub mod logging;
 pub mod name_server;
 pub mod proxy;
 pub mod recording;
+pub mod reference;
 pub mod saved_state;
 pub mod secret;
 pub mod settings;

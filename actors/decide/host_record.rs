@@ -9,14 +9,12 @@ use std::num::NonZeroU16;
 
 use serde_json::{Map, Value};
 
+use super::definition_keys::HOST_KEYS;
 use super::json_value::{described, is_free_key, port_from, string_from, strings_from, whole_number};
 use super::option_policy::OptionPolicy;
 use super::text::{is_blank, json_from, text_from};
 use crate::limits::{HOST_OPTION_WORDS_MAX, NAME_LENGTH_MAX};
-use crate::model::{Address, AdminState, Endpoint, Host, HostRecord, InvalidName, ServerName, Word};
-
-/// The keys of a host.
-pub const KEYS: [&str; 9] = ["address", "port", "name", "weight", "backup", "priority", "cookie", "state", "options"];
+use crate::model::{Address, AdminState, DefinitionKey, Endpoint, Host, HostRecord, InvalidName, ServerName, Word};
 
 /// The keys that a line may have after its address, `key=value` each.
 const LINE_KEYS: [&str; 6] = ["weight", "backup", "priority", "name", "cookie", "state"];
@@ -170,7 +168,7 @@ fn finish(
                 state: state.unwrap_or_default(),
                 options: options.unwrap_or_default(),
             };
-            let unknown = keys.keys().filter(|key| !KEYS.contains(&key.as_str()) && !is_free_key(key));
+            let unknown = keys.keys().filter(|key| !DefinitionKey::is_in(key, HOST_KEYS) && !is_free_key(key));
             Ok(HostRecord { unknown_keys: unknown.map(|key| key.as_str().into()).collect(), ..host.into() })
         }
         _ => Err(mistakes.join("; ")),

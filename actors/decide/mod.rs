@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod common_ends;
 mod config_lines;
 mod config_text;
+pub mod definition_keys;
 pub mod deployment;
 pub mod descriptors;
 pub mod duration;

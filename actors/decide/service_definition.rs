@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde_json::{Map, Value};
 
 use super::bind_options;
+use super::definition_keys::SERVICE_KEYS;
 use super::duration;
 use super::frontend::NAME_PREFIXES;
 use super::grants::{self, Grant, Request};
@@ -18,8 +19,8 @@ use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{BINDS_MAX, DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition, Removal,
-    SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
+    DefinitionKey, Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition,
+    Removal, SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -31,32 +32,9 @@ pub struct ParsedDefinition {
     pub warnings: Vec<String>,
 }
 
-/// The keys of the service itself; all others belong to the source of its hosts.
-pub(super) const KEYS: &[&str] = &[
-    "type",
-    "port",
-    "bind",
-    "binds",
-    "bind_options",
-    "tls",
-    "defaults",
-    "redirect_to_https",
-    "listen_options",
-    "server_options",
-    "domains",
-    "path_prefix",
-    "default",
-    "min_hosts",
-    "max_removal",
-    "drain_timeout",
-    "ramp_up",
-    "update",
-    "slots",
-];
-
 /// Returns whether a key belongs to the service itself; the others belong to the source of its hosts.
 pub fn is_own_key(key: &str) -> bool {
-    KEYS.contains(&key)
+    DefinitionKey::is_in(key, SERVICE_KEYS)
 }
 
 /// Reads a definition.

@@ -5,18 +5,21 @@
 
 use std::collections::BTreeMap;
 
+use super::definition_keys::{HOST_KEYS, SERVICE_KEYS};
 use super::json_value::is_free_key;
 use super::nearest::nearest;
-use super::{host_record, service_definition};
 use crate::limits::UNKNOWN_KEYS_SHOWN_MAX;
-use crate::model::{SeenHost, SourceKind, SourceSpec};
+use crate::model::{DefinitionKey, SeenHost, SourceKind, SourceSpec};
 
 /// Returns each unknown key of a definition with its warning. Empty for a kind of source that is not among `kinds`,
 /// because its keys are not known.
 pub fn of_definition<'a>(source: &'a SourceSpec, kinds: &[SourceKind]) -> Vec<(&'a str, String)> {
     let Some(kind) = kinds.iter().find(|kind| kind.name == source.kind) else { return Vec::new() };
-    let unknown =
-        source.settings.keys().map(String::as_str).filter(|key| !kind.keys.contains(key) && !is_free_key(key));
+    let unknown = source
+        .settings
+        .keys()
+        .map(String::as_str)
+        .filter(|key| !DefinitionKey::is_in(key, kind.keys) && !is_free_key(key));
     unknown.map(|key| (key, definition_warning(key, *kind, kinds))).collect()
 }
 
@@ -33,11 +36,12 @@ pub fn in_definition(source: &SourceSpec, kinds: &[SourceKind]) -> Vec<String> {
 }
 
 fn definition_warning(key: &str, kind: SourceKind, kinds: &[SourceKind]) -> String {
-    let known = service_definition::KEYS.iter().chain(kind.keys).copied();
+    let known = SERVICE_KEYS.iter().chain(kind.keys).map(|key| key.name);
     if let Some(meant) = nearest(key, known) {
         return format!("the key {key:?} is not known and has no effect; did you mean {meant:?}?");
     }
-    let others: Vec<&str> = kinds.iter().filter(|other| other.keys.contains(&key)).map(|other| other.name).collect();
+    let others: Vec<&str> =
+        kinds.iter().filter(|other| DefinitionKey::is_in(key, other.keys)).map(|other| other.name).collect();
     if !others.is_empty() {
         let (kind, others) = (kind.name, others.join(", "));
         return format!("the key {key:?} has no effect: it is not a key of sources of type {kind}, but of {others}");
@@ -64,8 +68,9 @@ pub fn in_hosts(seen: &[SeenHost]) -> Option<String> {
         }
     }
     let shown = entries.iter().take(UNKNOWN_KEYS_SHOWN_MAX).map(|(key, entry)| {
-        let meant =
-            nearest(key, host_record::KEYS).map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+        let meant = nearest(key, HOST_KEYS.iter().map(|key| key.name))
+            .map(|meant| format!("; did you mean {meant:?}?"))
+            .unwrap_or_default();
         format!("{key:?} (of {entry}{meant})")
     });
     let shown = Vec::from_iter(shown).join(", ");
@@ -81,11 +86,14 @@ mod tests {
     use serde_json::{Map, Value};
 
     use super::*;
+    use crate::model::definition_key::key;
     use crate::model::{Address, Endpoint, Host, HostRecord};
 
+    const SERVER: DefinitionKey = key("server", "", "");
+    const PATH: DefinitionKey = key("path", "", "");
     const KINDS: [SourceKind; 2] = [
-        SourceKind { name: "zookeeper", keys: &["server", "path", "format"], is_ordered: false },
-        SourceKind { name: "campanjazk", keys: &["server", "path", "remote_port"], is_ordered: false },
+        SourceKind { name: "zookeeper", keys: &[SERVER, PATH, key("format", "", "")], is_ordered: false },
+        SourceKind { name: "campanjazk", keys: &[SERVER, PATH, key("remote_port", "", "")], is_ordered: false },
     ];
 
     fn warnings(kind: &str, keys: &[&str]) -> Vec<String> {

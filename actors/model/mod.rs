@@ -4,6 +4,7 @@ pub mod address;
 pub mod blocked_change;
 pub mod blocker;
 pub mod certificate;
+pub mod definition_key;
 pub mod domain;
 pub mod host;
 pub mod in_base;
@@ -32,6 +33,7 @@ pub use certificate::{
     CertificateName, Certificates, GoodCertificate, InvalidCertificateName, Secret, SeenCertificate, ServiceTls,
     TlsVersion,
 };
+pub use definition_key::DefinitionKey;
 pub use domain::{Domain, InvalidDomain};
 pub use host::{AdminState, Host, HostList, HostRecord, SeenHost};
 pub use in_base::{BaseLine, BindAddress, BindLine, InBase, LineContent, SectionFrame};

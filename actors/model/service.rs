@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Domain, InBase, ListenAddress, PathPrefix, SectionFrame, ServiceName, ServiceTls, ServiceUpdate, Word};
+use super::{
+    DefinitionKey, Domain, InBase, ListenAddress, PathPrefix, SectionFrame, ServiceName, ServiceTls, ServiceUpdate,
+    Word,
+};
 use crate::limits::{GUARD_DEFAULT_SHARE, GUARD_DEFAULT_SHARE_FROM, GUARD_WINDOW};
 
 /// A raw definition from its source.
@@ -79,7 +82,7 @@ pub struct SourceKind {
     /// The value of a definition's `type`.
     pub name: &'static str,
     /// The keys of a definition that it reads.
-    pub keys: &'static [&'static str],
+    pub keys: &'static [DefinitionKey],
     /// Whether the order of its entries is significant.
     pub is_ordered: bool,
 }

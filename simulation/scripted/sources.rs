@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use actix::{Message, Recipient};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
-use proxymgr_actors::model::{RawDefinition, SeenHost, ServiceName, SourceKind, SourceSpec};
+use proxymgr_actors::model::definition_key::key;
+use proxymgr_actors::model::{DefinitionKey, RawDefinition, SeenHost, ServiceName, SourceKind, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
 use tokio::time::Instant;
 
@@ -160,7 +161,9 @@ impl DefinitionSource for ScriptedSources {
 
 impl HostSources for ScriptedSources {
     fn kinds(&self) -> &[SourceKind] {
-        &[SourceKind { name: "static", keys: &["hosts"], is_ordered: true }]
+        const HOSTS: &[DefinitionKey] = &[key("hosts", "list of hosts", "The hosts.")];
+        const KINDS: &[SourceKind] = &[SourceKind { name: "static", keys: HOSTS, is_ordered: true }];
+        KINDS
     }
 
     fn open(

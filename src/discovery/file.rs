@@ -14,7 +14,8 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::proxym_service;
 use proxymgr_actors::decide::text::{NO_DATA, is_blank, json_from};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
-use proxymgr_actors::model::{RawDefinition, SourceSpec};
+use proxymgr_actors::model::definition_key::key;
+use proxymgr_actors::model::{DefinitionKey, RawDefinition, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, OpenSource};
 use proxymgr_yaml::Invalid;
 use serde_json::Value;
@@ -27,7 +28,11 @@ pub use super::watched_files::FileText;
 use super::watched_files::{FileFilter, FileWatch, read_file};
 
 /// The keys of a definition that this kind of source reads.
-pub(super) const KEYS: &[&str] = &["path"];
+pub(super) const KEYS: &[DefinitionKey] = &[key(
+    "path",
+    "path",
+    "A file with one `host:port` per line, below `discovery.file_root`; a relative path begins there. `file`, as in the Ruby ProxyMgr, is the same key. Required.",
+)];
 
 /// Watches the file that the definition names.
 pub(super) fn open(

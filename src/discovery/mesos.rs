@@ -15,7 +15,8 @@ use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::limits::{HTTP_RETRY_MAX, HTTP_RETRY_MIN};
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{HostRecord, SourceSpec};
+use proxymgr_actors::model::definition_key::key;
+use proxymgr_actors::model::{DefinitionKey, HostRecord, SourceSpec};
 use proxymgr_actors::port::OpenSource;
 use serde::Deserialize;
 use serde_json::json;
@@ -46,7 +47,8 @@ impl Default for MesosOptions {
 }
 
 /// The keys of a definition that this kind of source reads.
-pub(super) const KEYS: &[&str] = &["masters"];
+pub(super) const KEYS: &[DefinitionKey] =
+    &[key("masters", "list of URLs", "All masters; the leading one is the host. Required.")];
 
 /// Watches the masters that the definition names.
 pub(super) fn open(

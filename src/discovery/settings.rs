@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use proxymgr_actors::decide::host_networks::HostNetworks;
-use proxymgr_actors::model::{Address, SourceKind, SourceSpec};
+use proxymgr_actors::model::{Address, DefinitionKey, SourceKind, SourceSpec};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -60,7 +60,7 @@ impl Described for BTreeMap<String, String> {
 
 /// The value of a key, which the kind of source must declare among its keys.
 fn value<'a>(spec: &'a SourceSpec, key: &str) -> Option<&'a Value> {
-    let declares = |kind: &SourceKind| kind.name == spec.kind && kind.keys.contains(&key);
+    let declares = |kind: &SourceKind| kind.name == spec.kind && DefinitionKey::is_in(key, kind.keys);
     debug_assert!(KINDS.iter().any(declares), "sources of type {} do not declare the key {key}", spec.kind);
     spec.settings.get(key)
 }

@@ -7,7 +7,8 @@ use actix::Recipient;
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{HostRecord, SourceSpec};
+use proxymgr_actors::model::definition_key::key as documented;
+use proxymgr_actors::model::{DefinitionKey, HostRecord, SourceSpec};
 use proxymgr_actors::port::OpenSource;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -15,7 +16,11 @@ use tokio::time::Instant;
 use super::settings::required;
 
 /// The keys of a definition that this kind of source reads.
-pub(super) const KEYS: &[&str] = &["hosts"];
+pub(super) const KEYS: &[DefinitionKey] = &[documented(
+    "hosts",
+    "list of hosts",
+    "The hosts themselves: maps with the keys of a host, or `host:port`. Required.",
+)];
 
 /// Reports the hosts in the definition.
 pub(super) fn open(

@@ -57,12 +57,48 @@ pub fn yaml() -> String {
     text
 }
 
+/// A setting as documentation shows it.
+#[derive(Debug)]
+pub struct Row {
+    /// The path in the file, joined by dots.
+    pub path: &'static str,
+    /// The values that it can have.
+    pub value: String,
+    /// Its default, in Markdown.
+    pub default: String,
+    /// When a changed value takes effect: at `SIGHUP`, or at a `restart`.
+    pub effect: &'static str,
+    /// Its purpose, in one line.
+    pub doc: &'static str,
+    /// More about it, in paragraphs separated by `\n`.
+    pub details: &'static str,
+}
+
+/// Returns all settings, in the order of their sections.
+pub fn rows() -> impl Iterator<Item = Row> {
+    KEYS.iter().map(|key| Row {
+        path: key.path,
+        value: value(key.kind),
+        default: match key.default {
+            Unset::Text(default) => format!("`{default}`"),
+            Unset::Empty => format!("`{}`", empty(key.kind)),
+            Unset::Otherwise(words) => words.to_owned(),
+        },
+        effect: match key.takes_effect {
+            TakesEffect::OnReload => "SIGHUP",
+            TakesEffect::OnRestart => "restart",
+        },
+        doc: key.doc,
+        details: key.details,
+    })
+}
+
 /// The content of docs/settings.md.
 pub fn markdown() -> String {
     let mut text = MARKDOWN_HEADER.to_owned();
     let mut current = None;
-    for key in KEYS {
-        let (sections, _) = split(key.path);
+    for row in rows() {
+        let (sections, _) = split(row.path);
         let section = sections.first().copied().unwrap_or_default();
         if current != Some(section) {
             current = Some(section);
@@ -73,16 +109,7 @@ pub fn markdown() -> String {
             }
             text += "| setting | value | default | effect | purpose |\n| --- | --- | --- | --- | --- |\n";
         }
-        let effect = match key.takes_effect {
-            TakesEffect::OnReload => "SIGHUP",
-            TakesEffect::OnRestart => "restart",
-        };
-        let default = match key.default {
-            Unset::Text(default) => format!("`{default}`"),
-            Unset::Empty => format!("`{}`", empty(key.kind)),
-            Unset::Otherwise(words) => words.to_owned(),
-        };
-        let cells = [format!("`{}`", key.path), value(key.kind), default, effect.to_owned(), key.doc.to_owned()];
+        let cells = [format!("`{}`", row.path), row.value, row.default, row.effect.to_owned(), row.doc.to_owned()];
         let cells = cells.map(|cell| cell.replace('|', "\\|"));
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
@@ -96,7 +123,8 @@ fn split(path: &str) -> (Vec<&str>, &str) {
     (sections, name)
 }
 
-fn section_doc(path: &str) -> Option<&'static str> {
+/// Returns the description of a section: paragraphs, separated by `\n`.
+pub fn section_doc(path: &str) -> Option<&'static str> {
     SECTIONS.iter().find(|section| section.path == path).map(|section| section.doc)
 }
 

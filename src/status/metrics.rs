@@ -18,6 +18,8 @@ mod exposition;
 mod haproxy;
 mod history;
 mod process;
+#[cfg(test)]
+pub mod reference;
 mod services;
 mod sources;
 

@@ -46,27 +46,6 @@ fn the_house_is_in_order() {
     assert!(complaints.is_empty(), "{} against the house rules:\n{}", complaints.len(), complaints.join("\n"));
 }
 
-#[test]
-fn documentation_links_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = ["README.md".to_owned()].into_iter().chain(
-        fs::read_dir(root.join("docs"))
-            .expect("there is a docs directory")
-            .flatten()
-            .map(|entry| format!("docs/{}", entry.file_name().to_string_lossy())),
-    );
-    let mut broken = Vec::new();
-    for page in pages.filter(|page| page.ends_with(".md")) {
-        let path = root.join(&page);
-        let text = fs::read_to_string(&path).expect("a page is readable text");
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-        let local = links.filter(|link| !link.is_empty() && !link.contains("://"));
-        let missing = local.filter(|link| !path.with_file_name(link).exists());
-        broken.extend(missing.map(|link| format!("{page}: {link}")));
-    }
-    assert_eq!(broken, Vec::<String>::new());
-}
-
 /// Reads every text file of the project, without built or fetched files.
 fn read_tree(root: &Path, directory: &Path, sources: &mut Vec<Source>) {
     const NOT_OURS: &[&str] = &[".git", ".cache", "target"];

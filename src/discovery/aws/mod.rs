@@ -13,11 +13,20 @@ mod groups;
 
 use std::time::Duration;
 
+use proxymgr_actors::model::DefinitionKey;
+use proxymgr_actors::model::definition_key::key;
+
 #[cfg(feature = "aws")]
 pub use groups::Aws;
 
 /// The keys of a definition that this kind of source reads.
-pub(super) const KEYS: &[&str] = &["groups", "remote_port", "region", "address", "family"];
+pub(super) const KEYS: &[DefinitionKey] = &[
+    key("groups", "list of names", "Auto Scaling groups, whose healthy instances in service are the hosts. Required."),
+    key("remote_port", "1 to 65535", "The port that the instances listen on. Required."),
+    key("region", "text", "The region of the groups. Default: `aws.region`."),
+    key("address", "`private` or `public`", "Which address of an instance is used. Default: `private`."),
+    key("family", "`ipv4` or `ipv6`", "Which kind of address is used. Default: `ipv4`."),
+];
 
 /// Options for AWS. Credentials come from the usual chain: environment, shared files, the role of the machine or
 /// container.

@@ -22,7 +22,8 @@ use actix::Recipient;
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{HostRecord, SourceSpec};
+use proxymgr_actors::model::definition_key::key;
+use proxymgr_actors::model::{DefinitionKey, HostRecord, SourceSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -40,8 +41,29 @@ const META_PREFIX: &str = "proxymgr_";
 const META_KEYS: [&str; 7] = ["weight", "backup", "priority", "name", "cookie", "state", "options"];
 
 /// The keys of a definition that this kind of source reads.
-pub(in crate::discovery) const KEYS: &[&str] =
-    &["service", "tags", "node_meta", "datacenter", "namespace", "passing", "stale", "filter", "server"];
+pub(in crate::discovery) const KEYS: &[DefinitionKey] = &[
+    key(
+        "service",
+        "name",
+        "The service in Consul, whose passing instances are the hosts, with their `Weights`. Required.",
+    ),
+    key("tags", "list of tags", "Only instances that have all of these."),
+    key("node_meta", "map", "Only instances on nodes with these pairs: `{\"rack\": \"a\"}`."),
+    key("datacenter", "name", "The datacenter. Default: `consul.datacenter`."),
+    key("namespace", "name", "The namespace, in Consul Enterprise."),
+    key(
+        "passing",
+        "true or false",
+        "`false`: all instances, whatever their checks; those in maintenance have the state `maint`. Default: `true`.",
+    ),
+    key("stale", "true or false", "`true`: any server may answer, not only the leader."),
+    key(
+        "filter",
+        "filter expression",
+        "Only instances that Consul's filter language selects: `Service.Meta.version == \"2\"`.",
+    ),
+    key("server", "URL, ...", "Other agents, which get no token. Default: `consul.servers`."),
+];
 
 /// The permissions of a token that may read all instances.
 const PERMISSIONS: &str = "service:read and node:read for all instances";

@@ -27,7 +27,8 @@ use std::time::Duration;
 use actix::Recipient;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::HostsSeen;
-use proxymgr_actors::model::SourceSpec;
+use proxymgr_actors::model::definition_key::key;
+use proxymgr_actors::model::{DefinitionKey, SourceSpec};
 
 use super::settings::optional;
 use crate::name_server;
@@ -36,7 +37,16 @@ use name_servers::NameServers;
 use watch::NameWatch;
 
 /// The keys of a definition that this kind of source reads.
-pub(super) const KEYS: &[&str] = &["backends", "family", "servers", "interval"];
+pub(super) const KEYS: &[DefinitionKey] = &[
+    key(
+        "backends",
+        "list of maps",
+        "Names with a port, `{\"name\": \"a.example\", \"port\": 80}`, or SRV records, `{\"srv\": \"_http._tcp.a.example\"}`. Required.",
+    ),
+    key("family", "`ipv4`, `ipv6` or `any`", "Which addresses of names are used."),
+    key("servers", "list of addresses", "DNS servers. Default: `dns.servers`."),
+    key("interval", "duration", "The least time between two look-ups of a name. Default: `dns.interval`."),
+];
 
 /// The default options for DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]

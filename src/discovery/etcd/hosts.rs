@@ -9,7 +9,8 @@ use proxymgr_actors::decide::host_registration::{RegistrationRules, from_registr
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::text::{NO_DATA, is_blank, text_from};
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{HostRecord, SourceSpec};
+use proxymgr_actors::model::definition_key::key;
+use proxymgr_actors::model::{DefinitionKey, HostRecord, SourceSpec};
 use tokio::time::Instant;
 
 use super::Etcd;
@@ -19,7 +20,14 @@ use crate::discovery::settings::{required, servers};
 use crate::discovery::snapshot_watch::SnapshotWatch;
 
 /// The keys of a definition that this kind of source reads.
-pub(in crate::discovery) const KEYS: &[&str] = &["prefix", "server"];
+pub(in crate::discovery) const KEYS: &[DefinitionKey] = &[
+    key(
+        "prefix",
+        "prefix of keys",
+        "Each key below it has a host as its value: JSON, or `host:port`. A key whose lease expires removes its host. Required.",
+    ),
+    key("server", "URL, ...", "Another cluster, which gets no password. Default: `etcd.servers`."),
+];
 
 /// Watches the prefix that the definition names.
 pub(in crate::discovery) fn open(

@@ -23,7 +23,8 @@ use std::time::Duration;
 use actix::Recipient;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::HostsSeen;
-use proxymgr_actors::model::SourceSpec;
+use proxymgr_actors::model::definition_key::key;
+use proxymgr_actors::model::{DefinitionKey, SourceSpec};
 use slog::{Logger, o};
 use tokio::sync::Notify;
 
@@ -37,7 +38,11 @@ pub use definitions::MarathonDefinitions;
 pub use events::is_relevant;
 
 /// The keys of a definition that this kind of source reads.
-pub(super) const KEYS: &[&str] = &["app", "port_index", "port_name"];
+pub(super) const KEYS: &[DefinitionKey] = &[
+    key("app", "id of an app", "The app, such as `/shop/web`; its tasks with passing checks are the hosts. Required."),
+    key("port_index", "whole number", "Which of its ports, counted from 0. Default: `0`."),
+    key("port_name", "name", "Which of its ports, by name."),
+];
 
 /// Options for one Marathon.
 #[derive(Debug, Clone, PartialEq, Eq)]

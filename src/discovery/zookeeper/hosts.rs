@@ -10,7 +10,8 @@ use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::host_registration::{RegistrationFormat, RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{HostRecord, SourceSpec};
+use proxymgr_actors::model::definition_key::key;
+use proxymgr_actors::model::{DefinitionKey, HostRecord, SourceSpec};
 use tokio::time::Instant;
 
 use super::level::{Meaning, OpenLevel};
@@ -27,10 +28,36 @@ pub(in crate::discovery) enum Registrations {
 }
 
 /// The keys of a definition that sources of type `zookeeper` read.
-pub(in crate::discovery) const HOST_KEYS: &[&str] = &["server", "path", "format", "endpoint", "shard"];
+pub(in crate::discovery) const HOST_KEYS: &[DefinitionKey] = &[
+    key(
+        "server",
+        "host:port, ...",
+        "The ensemble, with an optional chroot: `zk1:2181,zk2:2181/prod`. Default: that of the definitions.",
+    ),
+    key("path", "znode", "The znode whose children are the hosts, such as `/services/web`. Required."),
+    key(
+        "format",
+        "`proxymgr`, `nerve`, `curator` or `serverset`",
+        "The format of the children's data: of proxymgr, of SmartStack, of Curator and Spring Cloud, of Finagle and Aurora. Default: detected.",
+    ),
+    key("endpoint", "name", "For serversets: one of the `additionalEndpoints` in place of the `serviceEndpoint`."),
+    key("shard", "whole number", "For serversets: only the members of this shard."),
+];
 
 /// The keys of a definition that sources of type `campanjazk` read.
-pub(in crate::discovery) const CAMPANJA_KEYS: &[&str] = &["server", "path", "remote_port"];
+pub(in crate::discovery) const CAMPANJA_KEYS: &[DefinitionKey] = &[
+    key(
+        "server",
+        "host:port, ...",
+        "The ensemble, with an optional chroot: `zk1:2181,zk2:2181/prod`. Default: that of the definitions.",
+    ),
+    key("path", "znode", "The znode whose children are the hosts: their *names* are `host` or `host:port`. Required."),
+    key(
+        "remote_port",
+        "1 to 65535",
+        "The port of hosts whose name and data have none. Default: the port of the service.",
+    ),
+];
 
 /// Watches the path that the definition names.
 pub(in crate::discovery) fn open(

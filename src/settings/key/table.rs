@@ -75,7 +75,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "consul",
         doc: "For definitions in Consul, and for services of type consul: {\"type\": \"consul\", \"service\": \"web\", \
-              \"tags\": [\"v2\"]}. The README lists the further keys of such a definition.",
+              \"tags\": [\"v2\"]}. docs/service-keys.md lists the further keys.",
     },
     Section { path: "consul.tls", doc: "For URLs that begin with https." },
     Section {

@@ -1,36 +1,7 @@
-//! The documentation that is generated from the tables of settings and of allowed options. `make reference` regenerates it.
-
-use std::path::Path;
-
-use proxymgr_actors::decide::grammar;
+//! The table of settings, as config/proxymgr.yml shows it.
 
 use super::*;
 use crate::settings::reference;
-
-/// Compares a generated file with the one in the tree, or replaces it if `UPDATE_REFERENCE` is set.
-fn check_generated(path: &str, content: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("UPDATE_REFERENCE").is_some() {
-        std::fs::write(&path, content).unwrap();
-    }
-    let present = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(present == content, "{} is outdated: run `make reference`", path.display());
-}
-
-#[test]
-fn shipped_settings_match_the_table() {
-    check_generated("config/proxymgr.yml", &reference::yaml());
-}
-
-#[test]
-fn settings_reference_matches_the_table() {
-    check_generated("docs/settings.md", &reference::markdown());
-}
-
-#[test]
-fn allowed_options_match_the_grammar() {
-    check_generated("docs/allowed-options.md", &grammar::reference::markdown());
-}
 
 #[test]
 fn shipped_settings_are_the_defaults() {
