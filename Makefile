@@ -110,6 +110,25 @@ unit-and-real-tests:
 	$(CARGO) nextest run --workspace
 	$(CARGO) test --workspace --doc
 
+# The date of the last commit, so that the same commit gives the same package.
+DEB_REVISION ?= 1
+deb = $(target)/proxymgr-$(DEB_REVISION).deb
+.PHONY: deb
+deb: ## build a Debian package of what `make build` has built: target/proxymgr-1.deb
+	tests/setup/install.sh deb
+	rm -rf target/package
+	$(MAKE) --no-print-directory install DESTDIR=target/package PREFIX=/usr
+	strip target/package/usr/bin/proxymgr
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(CARGO) deb --no-build --no-strip \
+		--deb-revision $(DEB_REVISION) --output $(deb)
+
+# With the debug binary: the package is the same but for its binary.
+.PHONY: test-deb
+test-deb: ## install, upgrade and remove the Debian package in a copy of this machine; needs root
+	$(CARGO) build
+	for revision in 1 2; do $(MAKE) --no-print-directory deb BINARY=$(target)/debug/proxymgr DEB_REVISION=$$revision; done
+	tests/packages/debian.sh $(target)/proxymgr-1.deb $(target)/proxymgr-2.deb
+
 .PHONY: test-versions
 test-versions: ## fetch HAProxy 2.2, 2.6, 3.0, 3.2 and 3.4; `make test` then tests with each
 	tests/setup/install.sh run

@@ -8,6 +8,7 @@
 #                                  prometheus) and Consul (20 MB)
 #
 #   tests/setup/install.sh sbom    for `make sbom`: cargo-cyclonedx
+#   tests/setup/install.sh deb     for `make deb`:  cargo-deb
 #   tests/setup/install.sh site    for `make docs-site`: mdbook
 #
 # It lists the packages before it installs them. The services of these packages (haproxy, knot, nginx, redis,
@@ -150,6 +151,11 @@ sbom)
     install_cargo_tool cyclonedx --locked --debug --version 0.5.9
     exit 0
     ;;
+deb)
+    have cargo || fail "cargo is missing: install a Rust toolchain first (https://rustup.rs)"
+    install_cargo_tool deb --locked --debug --version 3.8.0
+    exit 0
+    ;;
 site)
     have cargo || fail "cargo is missing: install a Rust toolchain first (https://rustup.rs)"
     # Without optimisation and without its server it builds in a fraction of the time.
@@ -157,7 +163,7 @@ site)
         env -u CARGO_TARGET_DIR cargo install mdbook --locked --debug --no-default-features --features search --version 0.5.4; }
     exit 0
     ;;
-*) fail "usage: $0 run|test|sbom|site" ;;
+*) fail "usage: $0 run|test|sbom|deb|site" ;;
 esac
 
 missing=$(missing_packages "$set_name")

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Installs, upgrades, removes and purges the package, with the machine's own dpkg but on a copy of the machine: an overlay
+# in a mount namespace, which is discarded. Nothing is changed on the machine. Needs root.
+#
+#   tests/packages/debian.sh OLD.deb NEW.deb
+set -euo pipefail
+
+old=$(realpath "$1") new=$(realpath "$2")
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch"/{upper,work,root}
+cp "$old" "$scratch/old.deb"
+cp "$new" "$scratch/new.deb"
+
+inside() {
+    set -euo pipefail
+    check() { "$@" || { echo "debian.sh: line ${BASH_LINENO[0]}: $* failed" >&2; exit 1; }; }
+    is() { [ "$1" = "$2" ] || { echo "debian.sh: line ${BASH_LINENO[0]}: \"$1\" is not \"$2\"" >&2; exit 1; }; }
+    version() { dpkg-query -W -f '${Version}' proxymgr; }
+    settings=/etc/proxymgr/proxymgr.yml
+
+    dpkg -i /package/old.deb
+    is "$(version)" 0.1.0-1
+    check proxymgr --version
+    check getent passwd proxymgr
+    check test -d /etc/proxymgr/services
+    is "$(stat -c '%U:%G %a' $settings)" "root:proxymgr 640"
+    check test -e /usr/lib/systemd/system/proxymgr.service -o -e /lib/systemd/system/proxymgr.service
+    check test -e /usr/share/man/man1/proxymgr.1.gz
+    check test -e /usr/share/man/man5/proxymgr.yml.5.gz
+    check test -e /usr/share/man/man5/proxymgr-service.5.gz
+    check test -e /usr/share/bash-completion/completions/proxymgr
+
+    # Settings that were edited survive an upgrade.
+    echo '# edited' >>$settings
+    mkdir -p /var/lib/proxymgr
+    dpkg -i --force-confold /package/new.deb
+    is "$(version)" 0.1.0-2
+    is "$(tail -n 1 $settings)" "# edited"
+    is "$(stat -c '%U:%G %a' $settings)" "root:proxymgr 640"
+
+    # A removal leaves settings and state, a purge neither.
+    dpkg -r proxymgr
+    check test ! -e /usr/bin/proxymgr
+    check test -e $settings
+    check test -d /var/lib/proxymgr
+    dpkg -P proxymgr
+    check test ! -e /etc/proxymgr
+    check test ! -e /var/lib/proxymgr
+    check test ! -e /usr/share/man/man1/proxymgr.1.gz
+    echo "debian.sh: installed, upgraded, removed and purged"
+}
+
+export scratch
+export -f inside
+unshare --mount --pid --fork bash -euo pipefail -c '
+    mount -t overlay overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" "$scratch/root"
+    root=$scratch/root
+    mkdir -p "$root/package"
+    mv "$scratch/old.deb" "$scratch/new.deb" "$root/package/"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    # The status of the machine itself does not matter: no systemd runs inside.
+    mount -t tmpfs tmpfs "$root/run"
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" bash -c inside
+'
