@@ -24,6 +24,7 @@ site := $(target)/site
 docs-site: ## build the documentation as HTML: target/site/docs/index.html
 	tests/setup/install.sh site
 	rm -rf $(site)
+	mkdir -p $(site)
 	mdbook build docs --dest-dir $(abspath $(site)/docs) 2>&1 | tee $(target)/docs-site.log
 	! grep -qE 'WARN|ERROR' $(target)/docs-site.log
 	mkdir -p $(site)/src/status/api
