@@ -79,6 +79,7 @@ fn decisions(criterion: &mut Criterion) {
             bencher.iter(|| HostsDiff::between(black_box(&before), black_box(&after)));
         });
         let loaded = AppliedService {
+            in_base: None,
             header: haproxy_config::section_header(&definition, style),
             servers: before.iter().map(|(name, host)| (name.clone(), applied_server(&definition, host))).collect(),
         };

@@ -119,6 +119,7 @@ impl Things {
             |name: &String, service: &Service| service.defined && !self.definitions_gone && reported.contains_key(name);
         let usable = |service: &Service| !service.broken_definition && service.poison.is_none();
         let services = self.services.iter().filter(|(name, service)| is_told(name, service) && usable(service));
+        let services = services.filter(|(name, _)| self.framed_with(name).is_none());
         services.flat_map(|(name, service)| service.routes().map(move |key| (key, name.clone()))).collect()
     }
 
@@ -126,7 +127,7 @@ impl Things {
     /// it wants is reported.
     pub(super) fn domains_lead_to_their_services(&self, haproxy: &HaproxyState) -> Result<(), Violation> {
         let mut wanted: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
-        for (name, service) in self.services.iter().filter(|(_, service)| service.defined) {
+        for (name, service) in self.defined().filter(|(name, _)| self.framed_with(name).is_none()) {
             service.routes().for_each(|key| wanted.entry(key).or_default().extend([name]));
         }
         let unlike = |what: String| Err(Violation { invariant: Invariant::Converges, what });
@@ -186,6 +187,7 @@ mod tests {
                 besides,
                 hashes: false,
                 agents: false,
+                base: false,
                 slots,
                 steps: Vec::new(),
             });

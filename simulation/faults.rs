@@ -28,6 +28,7 @@ impl World {
             things.takes_time = plan.takes_time;
             things.has_clients = true;
             things.hashes = plan.hashes;
+            things.has_base = plan.base;
             things.agents.exist = plan.agents;
             things.oracle.mail_delay_max = Duration::from_millis(plan.mail_delay_max_ms);
         });

@@ -13,6 +13,7 @@
 
 mod agent;
 mod config_reader;
+mod references;
 mod server;
 mod server_options;
 

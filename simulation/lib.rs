@@ -50,8 +50,8 @@
 //! | `world.rs`, `things.rs`, `managers.rs`, `durations.rs` | the world: its content, its managers, and how long
 //! everything takes |
 //! | `faults.rs`, `deployments.rs`, `tampering.rs`, `orders.rs`, `vanishing.rs` | faults, external changes and orders |
-//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs`, `agents.rs` | services and hosts, and how
-//! discovery and HAProxy show them |
+//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs`, `agents.rs`, `operator_base.rs` | services
+//! and hosts, and how discovery, the operator and HAProxy show them |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `process_runtime.rs`, `processes.rs`, `refusals.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan/`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks/` | the invariants and their checks |
@@ -92,6 +92,7 @@ mod load;
 mod managers;
 mod mishaps;
 mod name_resolver;
+mod operator_base;
 mod oracle;
 mod orders;
 mod plan;

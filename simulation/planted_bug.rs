@@ -53,6 +53,8 @@ pub enum PlantedBug {
     ForgetsTheSuccessor,
     /// Valid services are given up if too many others are refused.
     GivesUpIsolating,
+    /// A backend that the base configuration refers to is left out of the file, since no service has its name.
+    DropsAReference,
     /// A server is added without its id.
     OmitsTheId,
     /// The agent of a server that is disabled stays enabled.
@@ -64,7 +66,7 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 26] = [
+const ALL: [(PlantedBug, &str, Invariant); 27] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::ForgetsTheWindow, "forgets-the-window", Invariant::GuardLimitsHold),
@@ -87,6 +89,7 @@ const ALL: [(PlantedBug, &str, Invariant); 26] = [
     (PlantedBug::WaitsForTheCheck, "waits-for-the-check", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::ForgetsTheSuccessor, "forgets-the-successor", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::GivesUpIsolating, "gives-up-isolating", Invariant::GoodServicesAreServed),
+    (PlantedBug::DropsAReference, "drops-a-reference", Invariant::Converges),
     (PlantedBug::OmitsTheId, "omits-the-id", Invariant::ReadyServersGetTraffic),
     (PlantedBug::ForgetsTheAgent, "forgets-the-agent", Invariant::AgentsKeepToOrders),
     (PlantedBug::Panics, "panics", Invariant::ActorsLive),

@@ -17,6 +17,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::durations::Work;
 use super::haproxy_model::HaproxyModel;
 use super::invariant::Invariant;
+use super::operator_base;
 use super::plan::StartFailure;
 use super::planted_bug::PlantedBug;
 use super::process_runtime::ProcessRuntime;
@@ -427,7 +428,10 @@ impl Things {
         if self.disk_full {
             return Err(CheckFailure::Failed("no space left on device".to_owned()));
         }
-        let whole = text.joined();
+        let mut whole = text.joined();
+        if self.planted == Some(PlantedBug::DropsAReference) {
+            whole = operator_base::without_stand_ins(&whole);
+        }
         let read = || HaproxyModel::start_resolving(self.version, &whole, &self.names);
         self.refusal(&whole).map_or_else(read, Err).map_err(|messages| CheckFailure::Rejected { messages })
     }

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::besides::Besides;
 use super::haproxy_model::HaproxyModel;
+use super::operator_base;
 use super::plan::Tampering;
 use super::slots::{host_of, server_in};
 use super::things::Things;
@@ -24,7 +25,7 @@ use super::world::{SERVICES_REMOVAL_MAX, World};
 pub(super) const POISON_SETTING: &str = "no-such-keyword";
 
 /// Number of the settings that HAProxy refuses.
-const REFUSED_SETTINGS: u8 = 3;
+pub(super) const REFUSED_SETTINGS: u8 = 3;
 
 /// A weight that discovery never sets.
 const STRANGE_WEIGHT: u16 = 77;
@@ -164,12 +165,14 @@ impl World {
 
     /// Returns a manager's settings for HAProxy.
     pub(super) fn policy(&self) -> ProxyPolicy {
-        let (takes_time, settings) = self.with(|things| (things.takes_time, things.settings));
-        if takes_time {
-            ProxyPolicy { life_cycle: SLOW, old_processes: NARROW, ..policy(settings) }
-        } else {
-            policy(settings)
+        let (takes_time, has_base, settings) =
+            self.with(|things| (things.takes_time, things.has_base, things.settings));
+        let mut policy = policy(settings);
+        if has_base {
+            policy.base_config.global.clear();
+            policy.base_config.files = vec![operator_base::file(settings)];
         }
+        if takes_time { ProxyPolicy { life_cycle: SLOW, old_processes: NARROW, ..policy } } else { policy }
     }
 
     /// Changes the settings of the manager, which reads them again.

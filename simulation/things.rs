@@ -122,6 +122,8 @@ pub(super) struct Things {
     pub(super) agents: Agents,
     /// Whether every service distributes its requests by a consistent hash.
     pub(super) hashes: bool,
+    /// Whether the operator has a haproxy.cfg.
+    pub(super) has_base: bool,
     pub(super) randoms: BTreeMap<&'static str, Random>,
 }
 
@@ -186,6 +188,7 @@ impl Things {
             durations: Durations::new(),
             agents: Agents::default(),
             hashes: false,
+            has_base: false,
             randoms: BTreeMap::new(),
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::server_ids::ServerIds;
 use super::server_line::{id_beside, server_words};
 use super::server_options::used_options;
-use crate::model::{AdminState, Endpoint, Host, PersistentId, ServerName, ServiceDefinition, Word};
+use crate::model::{AdminState, Endpoint, Host, InBase, PersistentId, ServerName, ServiceDefinition, Word};
 
 /// The state of one service that was applied to a HAProxy process, by its file and at run time since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,23 @@ pub struct AppliedService {
     pub header: Arc<str>,
     /// The applied state of each server.
     pub servers: BTreeMap<ServerName, AppliedServer>,
+    /// What the base configuration of the process says of it: its section may have further servers.
+    pub in_base: Option<Arc<InBase>>,
 }
 
 impl AppliedService {
     /// Takes it out; a state without servers remains.
     pub fn take(&mut self) -> Self {
-        Self { header: self.header.clone(), servers: std::mem::take(&mut self.servers) }
+        Self { header: self.header.clone(), servers: std::mem::take(&mut self.servers), in_base: self.in_base.clone() }
+    }
+
+    /// Returns the servers in its section that are no hosts: the operator's own, and those that stand in for servers that
+    /// the base configuration names. They are never changed.
+    pub fn others(&self) -> impl Iterator<Item = &ServerName> {
+        let in_base = self.in_base.as_deref();
+        let own = in_base.and_then(|in_base| in_base.frame.as_ref()).map(|frame| &frame.own_servers);
+        let required = in_base.map(|in_base| &in_base.required_servers);
+        own.into_iter().chain(required).flatten().filter(|name| !self.servers.contains_key(*name))
     }
 }
 

@@ -62,7 +62,9 @@ fn end_of_base(text: &str) -> usize {
 fn sections_in_base(base: &str) -> BTreeMap<ServiceName, LoadedSection> {
     let mut sections = BTreeMap::new();
     for section in File::read("", base).sections {
-        let end = section.end();
+        // Without servers the marks are the last lines, which could be comments of the next section.
+        let marked = section.lines.iter().position(|line| line.text.trim_end_matches('\n') == SERVERS_END);
+        let end = section.end().max(marked.map_or(0, |at| at + 1));
         let name = section.name.as_deref().and_then(|name| ServiceName::new(name).ok());
         let lines: Vec<&str> = std::iter::once(&section.header)
             .chain(&section.lines[..end])

@@ -115,6 +115,9 @@ pub fn plan_part(
                 let server =
                     Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight, later_backup };
                 match found {
+                    None if loaded.others().any(|other| other == name) => {
+                        Err("the base configuration of the running process has a server of its name".to_owned())
+                    }
                     None => server.add(|id| taken_ids.contains(&id.get())),
                     Some(observed) => {
                         let known = last.take().filter(|known| known.are_those_of(host));

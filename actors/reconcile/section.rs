@@ -203,10 +203,7 @@ impl Section {
 
     /// Returns the reported servers without those of the base configuration, which are never changed.
     pub fn without_others(&self, mut servers: Arc<ObservedServers>) -> Arc<ObservedServers> {
-        let Some(in_base) = &self.definition.in_base else { return servers };
-        let own = in_base.frame.iter().flat_map(|frame| &frame.own_servers).chain(&in_base.required_servers);
-        let others: Vec<&ServerName> =
-            own.filter(|name| !self.loaded.servers.contains_key(*name) && servers.contains_key(*name)).collect();
+        let others: Vec<&ServerName> = self.loaded.others().filter(|name| servers.contains_key(*name)).collect();
         if !others.is_empty() {
             let servers = Arc::make_mut(&mut servers);
             for name in others {
@@ -442,5 +439,6 @@ fn loaded_by_file(
     AppliedService {
         header: haproxy_config::section_header(definition, style),
         servers: hosts.iter().map(applied).collect(),
+        in_base: definition.in_base.clone(),
     }
 }

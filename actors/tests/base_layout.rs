@@ -176,6 +176,17 @@ fn section_of_the_base_is_read_again() {
 }
 
 #[test]
+fn section_of_the_base_without_hosts_is_read_again() {
+    let layout = layout("frontend f\n  bind :80\n  default_backend web\n\nbackend web\n  balance first\n");
+    let web = layout.applied_to(&define("web", ""));
+    let text = file(&layout, &[(&web, &hosts(&[]))]);
+    let sections = parse_sections(&text);
+    assert_eq!(sections[&name("web")].header, *section_header(&web, SectionStyle::of(&layout, None)), "{text}");
+    assert!(sections[&name("web")].server_lines.is_empty());
+    assert!(layout.is_in(&text), "{text}");
+}
+
+#[test]
 fn listen_section_of_the_base_keeps_its_listener() {
     let layout = layout(EDGE);
     let tcp = layout.applied_to(&define("tcp", r#", "port": 99"#));

@@ -14,7 +14,7 @@ use proxymgr_actors::decide::proxy_plan::{DisabledBy, Refusal, ServicePlan, Step
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::limits::RUNTIME_ADDS_MAX;
 use proxymgr_actors::model::{
-    AdminState, Host, HostList, PlanClass, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
+    AdminState, Host, HostList, InBase, PlanClass, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
 };
 
 fn hosts() -> impl Strategy<Value = HostList> {
@@ -120,6 +120,23 @@ fn removed_and_returning_hosts_need_no_reload() {
         assert_eq!(plan.steps[0].commands.iter().map(ToString::to_string).collect::<Vec<_>>(), [command]);
         proxy.carry_out(&plan, &wanted);
     }
+}
+
+#[test]
+fn host_with_the_name_of_a_server_of_the_base_is_left_to_a_reload() {
+    let definition = |required: &[&str]| ServiceDefinition {
+        in_base: Some(Arc::new(InBase {
+            required_servers: required.iter().map(|name| ServerName::new(name).unwrap()).collect(),
+            ..InBase::default()
+        })),
+        ..definition(&[], "")
+    };
+    let plan = Proxy::default().plan(&definition(&["b"]), &list(&["a"]), (3, 0));
+    assert_eq!((plan.steps.len(), words(&plan)), (1, Vec::new()));
+    let plan = Proxy::default().plan(&definition(&["a"]), &list(&["a"]), (3, 0));
+    assert_eq!(plan.steps, []);
+    let [reason] = words(&plan).try_into().unwrap();
+    assert!(reason.contains("the base configuration of the running process has a server of its name"), "{reason}");
 }
 
 #[test]

@@ -18,14 +18,15 @@ impl Things {
     pub(super) fn options_are_in_force(&self) -> Result<(), Violation> {
         let sections = parse_sections(&self.live_file.joined());
         for (name, service) in self.defined() {
-            let option = service.option();
+            let framed = self.framed_with(name);
+            let option = framed.map_or_else(|| service.option(), str::to_owned);
             let section = sections.iter().find(|(known, _)| known.as_str() == name);
             let has_option =
                 section.is_some_and(|(_, section)| section.header.lines().any(|line| line.trim() == option));
             ensure(has_option, Invariant::Converges, || format!("`{option}` of {name} is not applied"))?;
             let lines = section.into_iter().flat_map(|(_, section)| section.header.lines().map(str::trim));
             let added: Vec<&str> = lines.filter(|line| line.starts_with(annotations::OPTION)).collect();
-            let annotated = Vec::from_iter(service.note_read.option());
+            let annotated = Vec::from_iter(service.note_read.option().filter(|_| framed.is_none()));
             ensure(added == annotated, Invariant::Converges, || {
                 format!("the annotation of {name} adds {annotated:?}, but {added:?} is applied")
             })?;

@@ -64,7 +64,8 @@ impl Things {
                 format!("{name} should have {wanted:?}, but HAProxy has {:?} (host: weight)", ready.get(name))
             })?;
         }
-        let strange = ready.keys().find(|name| !self.defined().any(|(defined, _)| defined == *name));
+        let mut undefined = ready.iter().filter(|(name, _)| !self.defined().any(|(defined, _)| defined == *name));
+        let strange = undefined.find(|(_, hosts)| !(hosts.is_empty() && self.has_base)).map(|(name, _)| name);
         ensure(strange.is_none(), Invariant::Converges, || format!("HAProxy has {strange:?}, which is not defined"))
     }
 
@@ -81,7 +82,9 @@ impl Things {
         ensure(held == in_use, Invariant::SocketsStayOpen, || {
             format!("the manager holds {held:?}, but HAProxy listens on {in_use:?}")
         })?;
-        let wanted: BTreeSet<u16> = self.defined().map(|(_, service)| service.port()).collect();
+        let own =
+            self.defined().filter(|(name, _)| self.framed_with(name).is_none()).map(|(_, service)| service.port());
+        let wanted: BTreeSet<u16> = own.chain(self.operator_ports().iter().copied()).collect();
         let ports: BTreeSet<u16> = in_use.iter().map(std::net::SocketAddr::port).collect();
         ensure(ports == wanted, Invariant::Converges, || format!("ports {wanted:?} are desired, {ports:?} are served"))
     }

@@ -11,6 +11,7 @@ use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::model::{Address, Endpoint, ProxyVersion, ServerName, ServiceName, Word};
 use proxymgr_actors::port::ConfigMessage;
 
+use super::references::References;
 use super::server_options::{Reading, ServerOptions};
 use super::{
     CONFIGURED_MAINTENANCE, FORCED_MAINTENANCE, NameTable, RESOLUTION_MAINTENANCE, Section, Server, lowest_free,
@@ -54,6 +55,7 @@ pub(super) fn read_config(
         sections: BTreeMap::new(),
         messages: Vec::new(),
         unresolved: Vec::new(),
+        references: References::default(),
         line: 0,
     };
     for line in text.lines() {
@@ -118,12 +120,14 @@ struct Reader<'a> {
     messages: Vec<ConfigMessage>,
     /// Reported only if every line is valid.
     unresolved: Vec<ConfigMessage>,
+    references: References,
     line: usize,
 }
 
 impl Reader<'_> {
     fn read_line(&mut self, words: &[Word]) {
         let texts: Vec<&str> = words.iter().map(Word::as_str).collect();
+        self.references.read_line(&texts, self.line);
         let outcome = match texts.as_slice() {
             [] => Ok(()),
             ["global"] => {
@@ -281,6 +285,14 @@ impl Reader<'_> {
     }
 
     fn finish(mut self) -> Result<(bool, BTreeMap<ServiceName, Section>), Vec<ConfigMessage>> {
+        if self.messages.is_empty() {
+            let has_server = |section: &str, server: &str| {
+                let section = self.sections.iter().find(|(name, _)| name.as_str() == section);
+                section.is_some_and(|(_, section)| section.servers.keys().any(|name| name.as_str() == server))
+            };
+            let has_section = |section: &str| self.sections.keys().any(|name| name.as_str() == section);
+            self.messages = self.references.missing(has_section, has_server);
+        }
         if self.messages.is_empty() {
             self.messages = self.unresolved;
         }

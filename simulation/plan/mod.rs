@@ -13,7 +13,7 @@ use crate::deployments::Pace;
 use crate::orders::draw_decisions;
 use crate::random::Random;
 use crate::slots::Slots;
-use crate::{agents, annotations, besides, deployments, domains, mishaps, vanishing};
+use crate::{agents, annotations, besides, deployments, domains, mishaps, operator_base, vanishing};
 
 /// The services of plans, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
@@ -61,6 +61,9 @@ pub struct Plan {
     /// Whether every server has an agent.
     #[serde(default)]
     pub agents: bool,
+    /// Whether the operator has a haproxy.cfg.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub base: bool,
     /// The service that is updated by slots, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<(String, Slots)>,
@@ -104,7 +107,8 @@ impl Plan {
         let pace = deployments::draw(seed, &services, &mut steps);
         let agents = agents::draw(seed, &services, &mut steps);
         let hashes = Random::of_purpose(seed, "hashes").chance(50);
-        Self { version, services, mail_delay_max_ms, takes_time, pace, besides, hashes, agents, slots, steps }
+        let base = operator_base::draw(seed);
+        Self { version, services, mail_delay_max_ms, takes_time, pace, besides, hashes, agents, base, slots, steps }
     }
 
     /// Returns the plan with only the steps at these indexes.

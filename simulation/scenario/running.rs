@@ -158,6 +158,7 @@ impl Scenario {
             besides: false,
             hashes: false,
             agents: false,
+            base: false,
             slots: None,
             steps: Vec::new(),
         });

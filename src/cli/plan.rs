@@ -194,7 +194,7 @@ fn applied_service(section: &LoadedSection) -> AppliedService {
             server.priority = Some(position);
         }
     }
-    AppliedService { header: section.header.as_str().into(), servers }
+    AppliedService { header: section.header.as_str().into(), servers, in_base: None }
 }
 
 /// Parses a line that [`server_line`](haproxy_config::server_line) wrote.

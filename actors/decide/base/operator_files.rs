@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
 
     fn finish(mut self) -> BaseLayout {
         if !self.has_defaults {
-            self.lines.push(added("\ndefaults\n"));
+            self.lines.extend(["\n", "defaults\n"].map(added));
             let own = own_lines::of_defaults(self.layout.state_file.is_some());
             for line in own.iter().map(String::as_str).chain(own_lines::DEFAULT_LINES) {
                 self.lines.push(added(&format!("{INDENT}{line}\n")));

@@ -186,7 +186,7 @@ impl Proxy {
         let style = SectionStyle::default();
         let capabilities = Capabilities::of(ProxyVersion { major: version.0, minor: version.1 });
         let header = self.header.clone().unwrap_or_else(|| haproxy_config::section_header(definition, style));
-        let loaded = AppliedService { header, servers: self.applied.clone() };
+        let loaded = AppliedService { header, servers: self.applied.clone(), in_base: definition.in_base.clone() };
         plan_part(
             WantedService {
                 definition,

@@ -48,6 +48,7 @@ pub fn describe(settings: &Settings, desired: &Desired, observed: &Observed) -> 
         let Placed { strategy, servers, ids, .. } = service.placed(settings, Some(process.version), true);
         let known = servers.iter().filter(|(server, _)| observed.contains_key(*server));
         let loaded = AppliedService {
+            in_base: None,
             header: haproxy_config::section_header(definition, style),
             servers: known.map(|(server, host)| (server.clone(), applied_server(definition, host))).collect(),
         };
