@@ -25,6 +25,28 @@ pub const WILDCARD_LABELS_MAX: usize = 8;
 /// The longest path prefix of a service, in bytes.
 pub const PATH_PREFIX_BYTES_MAX: usize = 256;
 
+/// The most services whose requests have conditions beside domain and path: HAProxy tries their rules one after the
+/// other, for every request of their port.
+pub const CONDITIONAL_SERVICES_MAX: usize = 500;
+
+/// The most headers that the requests of one service must have.
+pub const MATCH_HEADERS_MAX: usize = 8;
+
+/// The most methods of the requests of one service.
+pub const MATCH_METHODS_MAX: usize = 16;
+
+/// The most networks that the requests of one service may come from.
+pub const MATCH_SOURCES_MAX: usize = 256;
+
+/// The longest name of a header, in bytes.
+pub const HEADER_NAME_BYTES_MAX: usize = 64;
+
+/// The longest value of a header in a definition, in bytes.
+pub const HEADER_VALUE_BYTES_MAX: usize = 256;
+
+/// The longest HTTP method, in bytes.
+pub const METHOD_BYTES_MAX: usize = 32;
+
 /// The number of refused map changes in a row after which a reload applies them.
 pub const MAP_REFUSALS_BEFORE_RELOAD: u32 = 2;
 

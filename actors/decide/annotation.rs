@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::json_value::{shown, strings_from};
 use super::option_policy::OptionPolicy;
+use super::request_match;
 use super::service_definition::{self, ParsedDefinition};
 use super::text::json_from;
 use crate::model::RawDefinition;
@@ -65,6 +66,8 @@ fn annotated(definition: &str, annotation: &str) -> Result<String, Vec<String>> 
     let annotation = read(annotation)?;
     let definition = json_from(definition).map_err(|error| vec![error])?;
     let mut keys = definition.as_object().cloned().unwrap_or_default();
+    // The mistakes of the definition were reported before.
+    request_match::unite(&mut keys);
     for (key, value) in &annotation {
         match key.as_str() {
             "protocol" => choose_mode(&mut keys, value.as_str().unwrap_or_default()),
@@ -123,15 +126,31 @@ mod tests {
         });
         let ParsedDefinition { definition, warnings } = parsed(&definition(), &annotation.to_string());
         assert_eq!(warnings, Vec::<String>::new());
-        assert_eq!(Vec::from_iter(definition.domains.iter().map(ToString::to_string)), ["a.example", "www.example"]);
+        assert_eq!(
+            Vec::from_iter(definition.requests.domains.iter().map(ToString::to_string)),
+            ["a.example", "www.example"]
+        );
         let lines = definition
             .listen_options
             .iter()
             .map(|words| Vec::from_iter(words.iter().map(|word| word.as_str())).join(" "));
         assert_eq!(Vec::from_iter(lines), ["mode http", "balance roundrobin", "option forwardfor"]);
-        assert_eq!(definition.path_prefix.as_ref().map(|path| path.as_str()), Some("/api"));
+        assert_eq!(definition.requests.path_prefix.as_ref().map(|path| path.as_str()), Some("/api"));
         let options = Vec::from_iter(definition.server_options.iter().map(|word| word.as_str()));
         assert_eq!(options, ["check", "inter", "5s"]);
+    }
+
+    #[test]
+    fn annotation_adds_to_match() {
+        let within = json!({"domains": ["a.example"], "path_prefix": "/a", "methods": ["GET"]});
+        let annotation = json!({"domains": ["b.example"], "path": "/b"}).to_string();
+        let definition = json!({"type": "static", "port": 80, "match": within});
+        let ParsedDefinition { definition, warnings } = parsed(&definition, &annotation);
+        assert_eq!(warnings, Vec::<String>::new());
+        let requests = definition.requests;
+        assert_eq!(Vec::from_iter(requests.domains.iter().map(ToString::to_string)), ["a.example", "b.example"]);
+        assert_eq!(requests.path_prefix.unwrap().as_str(), "/b");
+        assert_eq!(requests.conditions.methods.len(), 1);
     }
 
     #[test]

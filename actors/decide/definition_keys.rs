@@ -61,6 +61,12 @@ pub const SERVICE_KEYS: &[DefinitionKey] = &[
         "Only requests of its domains whose path begins with this, such as `/api`. Services can share a domain by their \
          paths. A newer service takes no path, and no name below a `*.` domain, from a running one unless it is granted.",
     ),
+    key(
+        "match",
+        "map",
+        "Conditions of its requests, all of which must hold: `domains` and `path_prefix`, as beside it, `headers`, `methods` \
+         and `sources`. With `mode tcp`: `domains` and `sources`.",
+    ),
     key("default", "true or false", "`true`: it gets all domains of its port that no other service has."),
     key(
         "min_hosts",

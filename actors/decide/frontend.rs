@@ -2,7 +2,7 @@
 //!
 //! The lookup uses `map_beg`, which finds the longest key that is a prefix of the text, on every version: first
 //! `ADDRESS/DOMAIN/PATH/` for the exact domain, then `*.` with the parent domains, from the longest to the shortest,
-//! then `*`.
+//! then `*`. Before each lookup stand the [rules](super::match_rules) of services with further conditions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::config_text::{INDENT, clients_connect_to, push_bind};
+use super::match_rules::{MatchRules, Step};
 use super::quoting::quoted;
 use super::routing::{FrontendKind, kind_of as kind_of_service, routed_at};
 use super::section_style::{IDLE_CLOSE, SectionStyle};
@@ -43,9 +44,10 @@ pub fn kind_of(name: &str) -> FrontendKind {
 }
 
 /// What the services of one frontend need.
-struct Needs {
+struct Needs<'a> {
     kind: FrontendKind,
     descriptors: Descriptors,
+    services: Vec<&'a ServiceDefinition>,
     /// The services with TLS, by the order of their names: of several choices, the first counts.
     tls: Vec<(ServiceTls, Arc<str>)>,
 }
@@ -56,14 +58,14 @@ pub fn frontends<'a>(
     style: SectionStyle,
     map: &Path,
 ) -> BTreeMap<SocketAddr, Arc<str>> {
-    let mut listens: BTreeMap<SocketAddr, Needs> = BTreeMap::new();
+    let mut listens: BTreeMap<SocketAddr, Needs<'_>> = BTreeMap::new();
     for (service, descriptors) in services {
         let Some(listen) = routed_at(service) else { continue };
         let with_tls = tls_words::of(service);
         for (listen, tls) in [(Some(listen), with_tls), (service.redirect_from(), None)] {
             let Some(listen) = listen else { continue };
-            let none = || Needs { kind: kind_of_service(service), descriptors: Descriptors::new(), tls: Vec::new() };
-            let needs = listens.entry(listen).or_insert_with(none);
+            let needs = listens.entry(listen).or_insert_with(|| Needs::of(kind_of_service(service)));
+            needs.services.push(service);
             // A service that is not applied yet has no descriptors.
             needs.descriptors.extend(descriptors.clone());
             needs.tls.extend(tls.map(|(tls, path)| (tls.clone(), path.clone())));
@@ -72,12 +74,22 @@ pub fn frontends<'a>(
     listens.into_iter().map(|(listen, needs)| (listen, frontend(listen, &needs, style, map))).collect()
 }
 
-fn frontend(listen: SocketAddr, needs: &Needs, style: SectionStyle, map: &Path) -> Arc<str> {
+impl Needs<'_> {
+    fn of(kind: FrontendKind) -> Self {
+        Self { kind, descriptors: Descriptors::new(), services: Vec::new(), tls: Vec::new() }
+    }
+}
+
+fn frontend(listen: SocketAddr, needs: &Needs<'_>, style: SectionStyle, map: &Path) -> Arc<str> {
     let kind = needs.kind;
     let mut text = format!("frontend {}\n{}\n", name(listen, kind), clients_connect_to(listen));
     push_bind(&mut text, &listen.into(), &needs.descriptors, &tls_words::of_all(&needs.tls), style);
     let rules = Rules::of(kind);
     let _ = writeln!(text, "{INDENT}mode {}", rules.mode);
+    let matches = MatchRules::of(needs.services.iter().copied());
+    for acl in matches.acls() {
+        let _ = writeln!(text, "{INDENT}{acl}");
+    }
     match kind {
         FrontendKind::Http => push_http(&mut text, &rules, style),
         FrontendKind::Sni => push_sni(&mut text, &rules),
@@ -87,15 +99,22 @@ fn frontend(listen: SocketAddr, needs: &Needs, style: SectionStyle, map: &Path) 
         |start: &str, variable: &str| format!("str({listen}/{start}){variable},concat({}),map_beg({map})", rules.path);
     let shown = format!("The service comes from a map, updated at run time (on the socket: show map {map}).");
     push_comment(&mut text, &shown);
+    if !matches.is_empty() {
+        push_comment(&mut text, "Of the same domain, services with further conditions (match) come first.");
+    }
     push_comment(&mut text, "1. Services with the exact domain; the longest path wins.");
-    rules.push_variable(&mut text, "service", &found("", ",concat(,txn.proxymgr_host,)"), Always);
+    rules.push_matches(&mut text, &matches, Step::Exact);
+    let when = if matches.is_empty() { Always } else { UnlessFound };
+    rules.push_variable(&mut text, "service", &found("", ",concat(,txn.proxymgr_host,)"), when);
     push_comment(&mut text, "2. Services with *. and a parent domain; the longest parent domain wins.");
     for labels in (1..=WILDCARD_LABELS_MAX).rev() {
         let zone = format!("var(txn.proxymgr_below),field(-1,.,{labels})");
-        rules.push_variable(&mut text, "zone", &zone, UnlessFound);
+        rules.push_variable(&mut text, "zone", &zone, IfLabels(labels));
+        rules.push_matches(&mut text, &matches, Step::Below(labels));
         rules.push_variable(&mut text, "service", &found("*.", ",concat(,txn.proxymgr_zone,)"), UnlessFound);
     }
     push_comment(&mut text, rules.without_service);
+    rules.push_matches(&mut text, &matches, Step::Rest);
     rules.push_variable(&mut text, "service", &found("*", ""), UnlessFound);
     let _ = writeln!(text, "{INDENT}{} {UNLESS_FOUND}", rules.refuse);
     let _ = writeln!(text, "{INDENT}use_backend %[var(txn.proxymgr_service)]");
@@ -161,12 +180,22 @@ impl Rules {
     fn push_variable(&self, text: &mut String, name: &str, expression: &str, when: When) {
         let expression = Word::new(expression).expect("constants, an address and a path that the settings allow");
         let condition = match when {
-            Always => "",
-            UnlessFound => UNLESS_FOUND,
-            WithHello => "if { req.ssl_hello_type 1 }",
+            Always => String::new(),
+            UnlessFound => format!(" {UNLESS_FOUND}"),
+            IfLabels(labels) => {
+                format!(" if !{FOUND} {{ var(txn.proxymgr_below),field({labels},.) -m found }}")
+            }
+            WithHello => " if { req.ssl_hello_type 1 }".to_owned(),
         };
-        let condition = if condition.is_empty() { String::new() } else { format!(" {condition}") };
         let _ = writeln!(text, "{INDENT}{}(txn.proxymgr_{name}) {}{condition}", self.set, quoted(&expression));
+    }
+
+    /// Adds the rules of services with further conditions.
+    fn push_matches(&self, text: &mut String, matches: &MatchRules<'_>, step: Step) {
+        for (service, acls) in matches.at(step) {
+            let _ =
+                writeln!(text, "{INDENT}{}(txn.proxymgr_service) str({}) if !{FOUND} {acls}", self.set, service.name);
+        }
     }
 }
 
@@ -175,6 +204,8 @@ fn push_comment(text: &mut String, comment: &str) {
     let _ = writeln!(text, "{INDENT}# {comment}");
 }
 
+const FOUND: &str = "{ var(txn.proxymgr_service) -m found }";
+
 const UNLESS_FOUND: &str = "unless { var(txn.proxymgr_service) -m found }";
 
 /// When a variable is set.
@@ -182,7 +213,9 @@ const UNLESS_FOUND: &str = "unless { var(txn.proxymgr_service) -m found }";
 enum When {
     Always,
     UnlessFound,
+    /// Also unless the requested domain has fewer labels above its first one.
+    IfLabels(usize),
     /// Once the client's hello is there. Until then, HAProxy waits.
     WithHello,
 }
-use When::{Always, UnlessFound, WithHello};
+use When::{Always, IfLabels, UnlessFound, WithHello};

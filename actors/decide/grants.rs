@@ -104,8 +104,8 @@ impl<'a> Request<'a> {
             source: Some(&definition.source.kind),
             binds,
             certificates: definition.section.tls.as_ref().map_or(&[], |tls| &tls.certificates),
-            domains: &definition.domains,
-            is_default: definition.is_default,
+            domains: &definition.requests.domains,
+            is_default: definition.requests.is_default,
             slots: definition.update.slots,
         }
     }
@@ -318,7 +318,7 @@ mod tests {
             ..RawDefinition::new(r#"{"type": "static", "domains": ["a.example"]}"#, "a test")
         };
         let parsed = annotation::parse("web", &raw, &policy).unwrap();
-        assert_eq!(parsed.definition.domains.len(), 1);
+        assert_eq!(parsed.definition.requests.domains.len(), 1);
         assert!(parsed.warnings.iter().any(|warning| warning.contains("b.example")), "{:?}", parsed.warnings);
     }
 

@@ -16,6 +16,7 @@ use super::config_lines::mode_of;
 pub use super::config_text::STATS_DESCRIPTOR;
 use super::config_text::{INDENT, SERVERS_BEGIN, SERVERS_END, WITH_OPTIONS, clients_connect_to, push_bind};
 use super::log_format;
+use super::match_rules;
 use super::quoting::joined;
 use super::routing::{FrontendKind, routed_at, shares};
 use super::section_style::IDLE_CLOSE;
@@ -178,6 +179,9 @@ fn section_start(definition: &ServiceDefinition) -> String {
         let options = bind_options(definition, redirect.as_ref() == Some(&address));
         let with = if options.is_empty() { "" } else { WITH_OPTIONS };
         let _ = writeln!(text, "{}{with}{options}", clients_connect_to(address));
+    }
+    for line in match_rules::description(definition) {
+        let _ = writeln!(text, "{INDENT}# match: {line}");
     }
     text
 }

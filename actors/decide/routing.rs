@@ -2,7 +2,8 @@
 //!
 //! The exact domain precedes `*.`, a longer `*.` domain precedes a shorter one, and all of them precede a service for
 //! any other domain; with the same domain the longest path wins. HAProxy looks the service up in a map
-//! ([`frontend`](super::frontend)), which is updated at run time.
+//! ([`frontend`](super::frontend)), which is updated at run time. Services with conditions beside domain and path have a
+//! [rule](super::match_rules) in the frontend instead, before the map is looked up for the same domain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -38,8 +39,17 @@ pub fn kind_of(definition: &ServiceDefinition) -> FrontendKind {
 /// Returns the address of the service's shared frontend, if it uses one: it has domains, or is the default. One that
 /// redirects to HTTPS has another one (see [`ServiceDefinition::redirect_from`]).
 pub fn routed_at(definition: &ServiceDefinition) -> Option<SocketAddr> {
-    let claims = !definition.domains.is_empty() || definition.is_default;
-    definition.listen.filter(|_| claims && definition.frame().is_none())
+    definition.listen.filter(|_| definition.requests.claims_domains() && definition.frame().is_none())
+}
+
+/// Returns the address of the frontend that finds the service in its map; `None` also for one with further conditions.
+pub fn mapped_at(definition: &ServiceDefinition) -> Option<SocketAddr> {
+    routed_at(definition).filter(|_| definition.requests.conditions.is_empty())
+}
+
+/// Returns whether a shared frontend has a rule for the service, because of its further conditions.
+pub fn has_rule(definition: &ServiceDefinition) -> bool {
+    routed_at(definition).is_some() && !definition.requests.conditions.is_empty()
 }
 
 /// Returns the kind of its shared frontend, if it uses one.
@@ -47,7 +57,7 @@ pub fn shares(definition: &ServiceDefinition) -> Option<FrontendKind> {
     routed_at(definition).map(|_| kind_of(definition))
 }
 
-/// A service in HAProxy that claims domains.
+/// A service in HAProxy that claims domains, without further conditions.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// The service.
@@ -62,11 +72,12 @@ pub struct Claim<'a> {
 
 /// Returns the keys that a service with this definition claims.
 pub fn keys(listen: SocketAddr, definition: &ServiceDefinition) -> impl Iterator<Item = RouteKey> {
-    let path = definition.path_prefix.as_ref();
+    let requests = &definition.requests;
+    let path = requests.path_prefix.as_ref();
     std::iter::once(listen).chain(definition.redirect_from()).flat_map(move |listen| {
         let of_domain = move |domain: Option<&Domain>| RouteKey::new(listen, domain, path);
-        let rest = definition.is_default.then(|| of_domain(None));
-        definition.domains.iter().map(move |domain| of_domain(Some(domain))).chain(rest)
+        let rest = requests.is_default.then(|| of_domain(None));
+        requests.domains.iter().map(move |domain| of_domain(Some(domain))).chain(rest)
     })
 }
 

@@ -12,6 +12,7 @@ use super::frontend::NAME_PREFIXES;
 use super::grants::{self, Grant, Request};
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::{OptionPolicy, RefusedLine};
+use super::request_match;
 use super::routing::{self, FrontendKind};
 use super::server_options::contains;
 use super::service_tls;
@@ -20,7 +21,8 @@ use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{BINDS_MAX, DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
     DefinitionKey, Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition,
-    Removal, SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
+    Removal, Requests, SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec,
+    Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -63,9 +65,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let listen_options = reader.listen_options(section, policy);
     let server_options =
         reader.take("server_options", |value| policy.server_options(&strings_from(value)?)).unwrap_or_default();
-    let domains = reader.take("domains", domains).unwrap_or_default();
-    let path_prefix = reader.take("path_prefix", path_prefix).flatten();
-    let is_default = reader.take("default", flag).unwrap_or_default();
+    let requests = reader.requests();
     let removal = reader.removal(policy.removal);
     let life_cycle = reader.life_cycle();
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
@@ -79,12 +79,12 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         source: kind.as_deref(),
         binds: &addresses,
         certificates: tls.as_ref().map_or(&[], |tls| &tls.certificates),
-        domains: &domains,
-        is_default,
+        domains: &requests.domains,
+        is_default: requests.is_default,
         slots: update.slots,
     };
     reader.mistakes.extend(grants::refusals(grant, request));
-    if !domains.is_empty() || is_default {
+    if requests.claims_domains() {
         let shared = [("binds", !binds.is_empty()), ("bind_options", !bind_options.is_empty())];
         for (key, _) in shared.iter().filter(|(_, is_set)| *is_set) {
             let why = "its \"port\" is shared with others by \"domains\" or \"default\"";
@@ -95,10 +95,10 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     if addresses.is_empty() && !bind_options.is_empty() {
         warnings.push("\"bind_options\" has no effect without \"port\" or \"binds\"".to_owned());
     }
-    if listen.is_none() && !domains.is_empty() {
+    if listen.is_none() && !requests.domains.is_empty() {
         warnings.push("\"domains\" has no effect without \"port\"".to_owned());
     }
-    if path_prefix.is_some() && domains.is_empty() && !is_default {
+    if requests.path_prefix.is_some() && !requests.claims_domains() {
         warnings.push("\"path_prefix\" has no effect without \"domains\" or \"default\"".to_owned());
     }
     if life_cycle.ramp_up.is_some_and(|time| !time.is_zero()) && !contains(&server_options, "weight") {
@@ -118,9 +118,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 section: SectionSettings { defaults, binds, bind_options, tls, redirects_to_https: redirects },
                 listen_options,
                 server_options,
-                domains,
-                path_prefix,
-                is_default,
+                requests,
                 domains_granted: grant.is_some_and(Grant::grants_domains),
                 source: SourceSpec { kind, settings: reader.keys },
                 removal,
@@ -147,8 +145,18 @@ fn listener_mistakes(definition: &ServiceDefinition) -> Vec<String> {
         let why = "a service in TCP mode with \"domains\" gets the connections as they are, chosen by SNI";
         mistakes.push(format!("\"tls\": {why}; remove it, or use mode http"));
     }
-    if by_sni && definition.path_prefix.is_some() {
+    let Requests { path_prefix, conditions, .. } = &definition.requests;
+    if by_sni && path_prefix.is_some() {
         mistakes.push("\"path_prefix\": a service in TCP mode has no paths".to_owned());
+    }
+    if by_sni && !(conditions.headers.is_empty() && conditions.methods.is_empty()) {
+        mistakes
+            .push("\"match\": a service in TCP mode has no headers and methods, only domains and sources".to_owned());
+    }
+    let shares_port = definition.requests.claims_domains() && definition.listen.is_some();
+    if !conditions.is_empty() && !shares_port {
+        let why = "choose between services that share a port; they need \"port\", and \"domains\" or \"default\"";
+        mistakes.push(format!("\"match\": headers, methods and sources {why}"));
     }
     if definition.section.tls.is_some() && definition.addresses().next().is_none() {
         mistakes.push("\"tls\": there is no \"port\" that it is for".to_owned());
@@ -241,6 +249,17 @@ impl Reader {
             }));
             Vec::new()
         })
+    }
+
+    fn requests(&mut self) -> Requests {
+        let (conditions, mistakes) = request_match::take(&mut self.keys);
+        self.mistakes.extend(mistakes);
+        Requests {
+            domains: self.take("domains", domains).unwrap_or_default(),
+            path_prefix: self.take("path_prefix", path_prefix).flatten(),
+            is_default: self.take("default", flag).unwrap_or_default(),
+            conditions,
+        }
     }
 
     fn life_cycle(&mut self) -> ServiceLifeCycle {

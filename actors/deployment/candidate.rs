@@ -11,7 +11,7 @@ use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, Servic
 use crate::decide::descriptors;
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
-use crate::decide::routing::{Claim, FrontendKind, Routing, assign, map_text, routed_at, shares};
+use crate::decide::routing::{Claim, FrontendKind, Routing, assign, map_text, mapped_at, shares};
 use crate::message::{NotOpened, SocketsHeld};
 use crate::model::{BaseLine, Blocker, Descriptors, LineContent, ListenAddress, ServiceDefinition, ServiceName};
 use crate::port::ConfigText;
@@ -307,7 +307,7 @@ impl Candidate {
     fn routing_of<'a>(&self, sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)>) -> Routing {
         let claims = sections.filter_map(|(service, section)| {
             let definition = &*section.section.spec.definition;
-            Some(Claim { service, listen: routed_at(definition)?, definition, is_leaving: false })
+            Some(Claim { service, listen: mapped_at(definition)?, definition, is_leaving: false })
         });
         assign(claims, &BTreeSet::new(), &self.context.previous_routes)
     }

@@ -1,6 +1,7 @@
 //! Domains of HTTP services.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,14 @@ impl Domain {
     /// Returns the text as written in a definition.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the text as clients write it: an IPv6 address in brackets.
+    pub fn requested(&self) -> String {
+        match self.0.parse::<Ipv6Addr>() {
+            Ok(_) => format!("[{}]", self.0),
+            Err(_) => self.0.to_string(),
+        }
     }
 
     /// Returns the parent domain of a wildcard (the part after `*.`); `None` for other domains.

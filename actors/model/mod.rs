@@ -18,6 +18,7 @@ pub mod plan_class;
 pub mod policy;
 pub mod proxy;
 pub mod reload_cause;
+pub mod requests;
 pub mod revision;
 pub mod route;
 pub mod runtime_command;
@@ -53,6 +54,7 @@ pub use proxy::{
     Traffic,
 };
 pub use reload_cause::{ReloadCause, ReloadReason};
+pub use requests::{Conditions, HeaderName, HeaderValue, InvalidCondition, Method, Requests, SourceNetwork};
 pub use revision::{ChangeId, Revision};
 pub use route::{InvalidPathPrefix, ObservedRoutes, PathPrefix, RouteCommand, RouteKey, Routes};
 pub use runtime_command::RuntimeCommand;

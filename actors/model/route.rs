@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -69,10 +69,8 @@ impl RouteKey {
     /// Creates the key of requests at this address for this domain, or for any unclaimed one, below this path.
     pub fn new(listen: SocketAddr, domain: Option<&Domain>, path: Option<&PathPrefix>) -> Self {
         let path = path.map_or("", PathPrefix::as_str);
-        let text = match domain.map(Domain::as_str) {
+        let text = match domain.map(Domain::requested) {
             None => format!("{listen}/*{path}/"),
-            // Clients write an IPv6 address in brackets.
-            Some(domain) if domain.parse::<Ipv6Addr>().is_ok() => format!("{listen}/[{domain}]{path}/"),
             Some(domain) => format!("{listen}/{domain}{path}/"),
         };
         Self(text.into())

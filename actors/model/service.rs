@@ -7,8 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DefinitionKey, Domain, InBase, ListenAddress, PathPrefix, SectionFrame, ServiceName, ServiceTls, ServiceUpdate,
-    Word,
+    DefinitionKey, InBase, ListenAddress, Requests, SectionFrame, ServiceName, ServiceTls, ServiceUpdate, Word,
 };
 use crate::limits::{GUARD_DEFAULT_SHARE, GUARD_DEFAULT_SHARE_FROM, GUARD_WINDOW};
 
@@ -197,15 +196,9 @@ pub struct ServiceDefinition {
     pub listen_options: Vec<Vec<Word>>,
     /// Options of every server of the section, checked against the allow-list.
     pub server_options: Vec<Word>,
-    /// Its domains. An HTTP service with domains shares its port with other such services.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub domains: Vec<Domain>,
-    /// The path prefix of its requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path_prefix: Option<PathPrefix>,
-    /// Whether it gets the requests for all unclaimed domains of its port.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_default: bool,
+    /// The requests that it gets.
+    #[serde(flatten)]
+    pub requests: Requests,
     /// Whether the operator has granted it its domains by their names, also where others have them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub domains_granted: bool,

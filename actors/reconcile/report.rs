@@ -153,8 +153,9 @@ fn without_effect(definition: &ServiceDefinition) -> Option<String> {
         ("defaults", definition.section.defaults.is_some()),
         ("tls", definition.section.tls.is_some()),
         ("listen_options", !definition.listen_options.is_empty()),
-        ("domains", !definition.domains.is_empty()),
-        ("default", definition.is_default),
+        ("domains", !definition.requests.domains.is_empty()),
+        ("default", definition.requests.is_default),
+        ("match", !definition.requests.conditions.is_empty()),
     ];
     let set: Vec<&str> = keys.iter().filter(|(_, is_set)| *is_set).map(|(key, _)| *key).collect();
     (!set.is_empty()).then(|| {
@@ -169,8 +170,12 @@ fn without_effect(definition: &ServiceDefinition) -> Option<String> {
 /// Returns the domains of a service as display texts.
 fn domains(definition: &ServiceDefinition) -> Vec<String> {
     match routed_at(definition) {
-        Some(listen) => keys(listen, definition).map(|key| key.to_string()).collect(),
-        None => definition.domains.iter().map(ToString::to_string).collect(),
+        Some(listen) => {
+            let conditions = &definition.requests.conditions;
+            let with = if conditions.is_empty() { String::new() } else { format!(" ({conditions})") };
+            keys(listen, definition).map(|key| format!("{key}{with}")).collect()
+        }
+        None => definition.requests.domains.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::effect::{Effect, info, warn};
 use super::observed::Running;
 use super::section::Section;
 use super::state::{Exchange, State};
-use crate::decide::routing::{Claim, RouteStep, Routing, assign, keys, plan_routes, routed_at};
+use crate::decide::routing::{Claim, RouteStep, Routing, assign, keys, mapped_at, plan_routes};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{MAP_REFUSALS_BEFORE_RELOAD, ROUTES_PACE, ROUTES_PACED_FROM, RUNTIME_BATCH_COMMANDS_MAX};
 use crate::model::{Moment, ObservedRoutes, PlanClass, ReloadCause, RouteCommand, RouteKey, ServiceName};
@@ -75,22 +75,22 @@ impl State {
     /// Returns the domains that a service claims: by the definition of its section as long as its current one cannot
     /// apply yet.
     fn route_claim<'a>(&'a self, service: &'a ServiceName, section: &'a Section) -> Option<Claim<'a>> {
-        let listen = routed_at(&section.definition)?;
+        let listen = mapped_at(&section.definition)?;
         let desired = self.desired.services.get(service);
         let current = desired.map(|desired| match desired.is_blocked(Some(&section.definition)) {
             true => &section.definition,
             false => &desired.definition,
         });
-        let still_there = current.filter(|definition| routed_at(definition) == Some(listen));
+        let still_there = current.filter(|definition| mapped_at(definition) == Some(listen));
         let definition = still_there.unwrap_or(&section.definition);
         Some(Claim { service, listen, definition, is_leaving: still_there.is_none() })
     }
 
     /// Returns the domains that services get with the next reload.
     fn awaited_routes(&self, running: &Running) -> BTreeSet<RouteKey> {
-        let here = |name: &ServiceName| running.sections.get(name).and_then(|section| routed_at(&section.definition));
+        let here = |name: &ServiceName| running.sections.get(name).and_then(|section| mapped_at(&section.definition));
         let waiting = self.desired.services.iter().filter_map(|(name, service)| {
-            let listen = routed_at(&service.definition).filter(|listen| here(name) != Some(*listen))?;
+            let listen = mapped_at(&service.definition).filter(|listen| here(name) != Some(*listen))?;
             Some(keys(listen, &service.definition))
         });
         waiting.flatten().collect()

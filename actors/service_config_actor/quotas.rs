@@ -1,4 +1,4 @@
-//! The quotas of services and slots: what came first stays.
+//! The quotas of services, slots and rules: what came first stays.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use slog::warn;
 
 use super::ServiceConfigActor;
 use super::progress::{Parsed, parse};
-use crate::limits::LEFT_OUT_NAMES_MAX;
+use crate::decide::routing;
+use crate::limits::{CONDITIONAL_SERVICES_MAX, LEFT_OUT_NAMES_MAX};
 use crate::model::{RawDefinition, ServiceDefinition, SlotRules};
 use crate::port::DefinitionList;
 use crate::snapshot::SERVICES_QUOTA;
@@ -51,19 +52,34 @@ impl ServiceConfigActor {
     /// All mistakes.
     pub(super) fn parsed(&mut self, name: &Arc<str>, raw: &RawDefinition) -> Parsed {
         let parsed = self.reading.take_parsed(name, raw).unwrap_or_else(|| parse(name, raw, &self.policy.options))?;
-        let own = slots_of(&parsed.definition);
-        if own == 0 {
-            return Ok(parsed);
-        }
-        let others = self.services.iter().filter(|(other, _)| *other != name);
-        let others = others.filter_map(|(_, service)| service.good.as_ref());
-        let others: usize = others.map(|(definition, _)| slots_of(definition)).sum();
+        let exceeded =
+            self.beyond_slots(name, &parsed.definition).or_else(|| self.beyond_rules(name, &parsed.definition));
+        exceeded.map_or(Ok(parsed), |exceeded| Err(vec![exceeded]))
+    }
+
+    fn beyond_slots(&self, name: &Arc<str>, definition: &ServiceDefinition) -> Option<String> {
+        let own = Some(slots_of(definition)).filter(|own| *own > 0)?;
+        let others: usize = self.others(name).map(slots_of).sum();
         let quota = self.policy.discovery.quotas.slots;
-        if others + own > quota {
-            let exceeded = format!("\"slots\": {own}, with {others} of other services, exceeds quotas.slots: {quota}");
-            return Err(vec![exceeded]);
-        }
-        Ok(parsed)
+        (others + own > quota)
+            .then(|| format!("\"slots\": {own}, with {others} of other services, exceeds quotas.slots: {quota}"))
+    }
+
+    /// HAProxy tries the rules of services with conditions one after the other, for every request.
+    fn beyond_rules(&self, name: &Arc<str>, definition: &ServiceDefinition) -> Option<String> {
+        let is_beyond = routing::has_rule(definition)
+            && self.others(name).filter(|other| routing::has_rule(other)).count() >= CONDITIONAL_SERVICES_MAX;
+        is_beyond.then(|| {
+            format!(
+                "\"match\": {CONDITIONAL_SERVICES_MAX} other services have headers, methods or sources, as many as may"
+            )
+        })
+    }
+
+    /// Returns the good definitions of all services but this one.
+    fn others(&self, name: &Arc<str>) -> impl Iterator<Item = &ServiceDefinition> {
+        let others = self.services.iter().filter(move |(other, _)| *other != name);
+        others.filter_map(|(_, service)| Some(&**service.good.as_ref().map(|(definition, _)| definition)?))
     }
 }
 

@@ -198,7 +198,7 @@ proptest! {
         let routing = assign(claims(&services), &BTreeSet::new(), &had);
         let mut claimed = BTreeSet::new();
         for service in &services {
-            for domain in &service.domains {
+            for domain in &service.requests.domains {
                 let (key, holder) = routing.routes.iter().find(|(key, _)| key.to_string() == domain.as_str()).unwrap();
                 let reported = routing.contested.get(&service.name).and_then(|contested| contested.get(key));
                 prop_assert_eq!(reported, (*holder != service.name).then_some(holder));
@@ -208,7 +208,7 @@ proptest! {
         prop_assert_eq!(claimed, routing.routes.keys().cloned().collect::<BTreeSet<_>>());
         for (key, before) in had {
             let wants_still = services.iter().any(|service| {
-                service.name == before && service.domains.iter().any(|domain| key.to_string() == domain.as_str())
+                service.name == before && service.requests.domains.iter().any(|domain| key.to_string() == domain.as_str())
             });
             prop_assert!(!wants_still || routing.routes[&key] == before);
         }

@@ -135,7 +135,7 @@ fn a_name_that_cannot_be_a_section_is_refused() {
 #[test]
 fn domains_are_read_once_each_and_in_lower_case() {
     let parsed = read(r#"{"type": "file", "port": 80, "domains": ["Example.org", "*.example.org", "example.org"]}"#);
-    let domains = parsed.expect("good domains").definition.domains;
+    let domains = parsed.expect("good domains").definition.requests.domains;
     assert_eq!(domains.iter().map(|domain| domain.as_str()).collect::<Vec<_>>(), ["example.org", "*.example.org"]);
     let mistakes = read(r#"{"type": "file", "port": 80, "domains": ["exa mple"]}"#).expect_err("a space");
     assert!(

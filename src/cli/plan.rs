@@ -15,7 +15,7 @@ use proxymgr_actors::decide::proxy_plan::{
     AppliedServer, AppliedService, Ground, ServicePlan, WantedService, plan_service, split_weight,
 };
 use proxymgr_actors::decide::quoting::split_line;
-use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
+use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, mapped_at, plan_routes};
 use proxymgr_actors::decide::visible::visible_lines;
 use proxymgr_actors::model::{
     Endpoint, Observation, ObservedRoutes, PersistentId, PlanClass, ProcessInfo, ProxyManagement, ServerName,
@@ -166,7 +166,7 @@ fn plan_domains(
     let claims =
         desired.services.iter().filter(|(name, _)| sections.contains_key(*name)).filter_map(|(name, service)| {
             let definition = &*service.definition;
-            Some(Claim { service: name, listen: routed_at(definition)?, definition, is_leaving: false })
+            Some(Claim { service: name, listen: mapped_at(definition)?, definition, is_leaving: false })
         });
     let had = observed.iter().filter_map(|(key, service)| Some((key.clone(), ServiceName::new(service).ok()?)));
     plan_routes(&assign(claims, &BTreeSet::new(), &had.collect()).routes, observed)

@@ -1,13 +1,9 @@
 //! Hides credentials in texts of HAProxy's configuration.
 
+use proxymgr_actors::model::requests::{CREDENTIAL_HEADERS, carries_credentials};
+
 /// What is shown in place of a credential.
 const HIDDEN: &str = "(not shown)";
-
-/// Headers whose values are credentials.
-const HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "www-authenticate"];
-
-/// Parts of the names of further such headers.
-const HEADER_PARTS: [&str; 5] = ["token", "secret", "api-key", "apikey", "password"];
 
 /// Actions with a header and its value.
 const HEADER_ACTIONS: [&str; 8] = [
@@ -76,15 +72,15 @@ fn logs_in(words: &[&str]) -> bool {
 }
 
 fn is_secret_header(name: &str) -> bool {
-    let name = name.trim_matches(['"', '\'']).to_ascii_lowercase();
-    HEADERS.contains(&name.as_str()) || HEADER_PARTS.iter().any(|part| name.contains(part))
+    carries_credentials(name.trim_matches(['"', '\'']))
 }
 
 /// The end of the name in `Authorization:` within a text, as in `option httpchk GET / HTTP/1.1\r\nAuthorization:...`.
 fn header_in_text(line: &str) -> Option<usize> {
     // ASCII only, so that the positions in both texts are the same.
     let lower = line.to_ascii_lowercase();
-    let ends = HEADERS.iter().filter_map(|header| Some(lower.find(&format!("{header}:"))? + header.len() + 1));
+    let ends =
+        CREDENTIAL_HEADERS.iter().filter_map(|header| Some(lower.find(&format!("{header}:"))? + header.len() + 1));
     ends.min()
 }
 

@@ -16,7 +16,12 @@ use crate::support::load::Load;
 
 /// Sends a request. Returns the name of the backend that answers, or the status.
 async fn answer(front: SocketAddr, host: &str, path: &str) -> Result<String, String> {
-    let request = format!("GET {path} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+    answer_to(front, "GET", host, path).await
+}
+
+/// The same for a request with this method. `headers` are whole lines.
+async fn answer_to(front: SocketAddr, method: &str, headers: &str, path: &str) -> Result<String, String> {
+    let request = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
     let exchange = async { Connection::open(front).await?.exchange(&request).await };
     let response = exchange.await.map_err(|error| error.to_string())?;
     Ok(response.header("x-backend").map_or_else(|| response.status.to_string(), ToOwned::to_owned))
@@ -141,6 +146,70 @@ async fn most_specific_domain_and_path_win() {
         scene.define("any", json!({"domains": ["any.example"]}));
         scene.goes_to("unknown.example", "404").await;
         assert_eq!(stage::reloads(&scene.daemon).await, 1, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn most_specific_conditions_win() {
+    for version in haproxy::versions() {
+        let of = |conditions: Value| json!({"match": conditions});
+        let services = [
+            ("any", json!({"default": true})),
+            ("any-put", json!({"default": true, "match": {"methods": ["PUT", "PURGE"]}})),
+            ("canary", of(json!({"domains": ["a.example"], "headers": {"X-Canary": "1 -f, 'q'"}}))),
+            ("debug", of(json!({"domains": ["a.example"], "headers": {"X-Canary": "1 -f, 'q'", "X-Debug": true}}))),
+            ("deep", of(json!({"domains": ["*.b.a.example"], "sources": ["127.0.0.0/8"], "headers": {"x": "1"}}))),
+            ("elsewhere", of(json!({"domains": ["a.example"], "sources": ["10.0.0.0/8", "2001:db8::/32"]}))),
+            (
+                "near",
+                of(json!({"domains": ["a.example"], "sources": ["10.0.0.0/8", "127.0.0.1"], "path_prefix": "/n"})),
+            ),
+            ("post", of(json!({"domains": ["a.example", "*.a.example"], "methods": ["POST"], "path_prefix": "/api"}))),
+            ("web", of(json!({"domains": ["a.example"]}))),
+            ("web-api", of(json!({"domains": ["a.example"], "path_prefix": "/api/v1"}))),
+            ("wild", of(json!({"domains": ["*.a.example"]}))),
+        ];
+        let scene = Scene::begin(&version, &services).await;
+        const CANARY: &str = "x-canary: 1 -f, 'q'\r\n";
+        const DEBUG: &str = "x-debug: \r\nX-CANARY: other\r\nX-Canary:  1 -f, 'q' \r\n";
+        for (method, host, path, headers, service) in [
+            ("GET", "a.example", "/", "", "web"),
+            ("GET", "A.example:80", "/", CANARY, "canary"),
+            ("GET", "a.example", "/", "X-Canary: 1\r\n", "web"),
+            ("GET", "a.example", "/", "X-Canary: 1 -F, 'q'\r\n", "web"),
+            ("GET", "a.example", "/", "X-Debug: 1\r\n", "web"),
+            ("GET", "a.example", "/", DEBUG, "debug"),
+            ("GET", "a.example", "/api/v1", "", "web-api"),
+            ("GET", "a.example", "/api/v1", CANARY, "canary"),
+            ("GET", "a.example", "/n/x", "", "near"),
+            ("GET", "a.example", "/n", CANARY, "near"),
+            ("GET", "a.example", "/nn", "", "web"),
+            ("POST", "a.example", "/api/v1", "", "post"),
+            ("POST", "a.example", "/api", CANARY, "post"),
+            ("POST", "a.example", "/", "", "web"),
+            ("POST", "x.a.example", "/api", "", "post"),
+            ("POST", "x.b.a.example", "/api", "", "post"),
+            ("POST", "x.b.a.example", "/api", "X: 1\r\n", "deep"),
+            ("GET", "x.b.a.example", "/", "X: 1\r\n", "deep"),
+            ("GET", "x.b.a.example", "/", "", "wild"),
+            ("GET", "b.a.example", "/", "X: 1\r\n", "wild"),
+            ("GET", "one.two.three.four.five.six.seven.eight.b.a.example", "/", "X: 1\r\n", "deep"),
+            ("GET", "other.example", "/", CANARY, "any"),
+            ("PUT", "other.example", "/", "", "any-put"),
+            ("PURGE", "", "/", "", "any-put"),
+            ("PUT", "a.example", "/", "", "web"),
+        ] {
+            let headers = format!("Host: {host}\r\n{headers}");
+            let answered = answer_to(scene.front, method, &headers, path).await;
+            assert_eq!(answered.as_deref(), Ok(scene.backend(service)), "{version}: {method} {host}{path} {headers}");
+        }
+        let reloads = stage::reloads(&scene.daemon).await;
+        scene.define("canary", json!({"match": {"domains": ["c.example"], "headers": {"X-Canary": "1"}}}));
+        stage::wait_for_reload_after(&scene.daemon, reloads).await;
+        let answered = answer_to(scene.front, "GET", "Host: c.example\r\nX-Canary: 1\r\n", "/").await;
+        assert_eq!(answered.as_deref(), Ok(scene.backend("canary")), "{version}");
+        let answered = answer_to(scene.front, "GET", &format!("Host: a.example\r\n{CANARY}"), "/").await;
+        assert_eq!(answered.as_deref(), Ok(scene.backend("web")), "{version}");
     }
 }
 

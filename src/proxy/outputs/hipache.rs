@@ -76,9 +76,10 @@ impl ServiceOutput for HipacheOutput {
 fn lists(services: &[PublishedService]) -> Result<Lists, String> {
     let mut lists = Lists::default();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
-    for service in services {
+    // Hipache knows domains only: a service with further conditions would get every request.
+    for service in services.iter().filter(|service| service.definition.requests.conditions.is_empty()) {
         let name = service.definition.name.to_string();
-        for domain in &service.definition.domains {
+        for domain in &service.definition.requests.domains {
             let key = format!("frontend:{domain}");
             if let Some(other) = owners.insert(key.clone(), name.clone()) {
                 return Err(format!("the services {other} and {name} both have the domain {domain}: assign it to one"));

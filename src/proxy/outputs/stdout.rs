@@ -62,6 +62,9 @@ fn text(services: &[ServiceView]) -> String {
         if service.default {
             let _ = write!(text, " *{path}");
         }
+        if !service.conditions.is_empty() {
+            let _ = write!(text, " ({})", service.conditions);
+        }
         text.push_str(if service.known { "\n" } else { " (hosts not known yet)\n" });
         for host in &service.hosts {
             let _ = write!(text, "  host {} {}", host.endpoint, host.state);

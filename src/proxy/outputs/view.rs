@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proxymgr_actors::decide::haproxy_config::server_line;
 use proxymgr_actors::decide::quoting::joined;
-use proxymgr_actors::model::{Host, ServerName, ServiceDefinition};
+use proxymgr_actors::model::{Conditions, Host, ServerName, ServiceDefinition};
 use proxymgr_actors::port::PublishedService;
 use serde::Serialize;
 
@@ -25,6 +25,9 @@ pub struct ServiceView {
     pub path_prefix: Option<String>,
     /// Whether it serves every domain of its port that no other service has.
     pub default: bool,
+    /// Conditions of its requests beside domain and path: `headers` (each with its value, or nothing where any will do),
+    /// `methods`, `sources`. Empty for most services.
+    pub conditions: Conditions,
     /// The lines of its section, quoted for HAProxy.
     pub options: Vec<String>,
     /// The options of its servers, quoted for HAProxy.
@@ -69,7 +72,8 @@ pub struct DomainView<'a> {
     pub name: &'a str,
     /// The port that clients connect to; `None` if its services have none.
     pub port: Option<u16>,
-    /// The services of the domain, one for each path. If several claim the same path, the first by name.
+    /// The services of the domain, one for each path. If several claim the same path, the first by name. Services with
+    /// further conditions are not among them: a template that does not know conditions would send them every request.
     pub services: Vec<&'a ServiceView>,
 }
 
@@ -77,7 +81,7 @@ impl<'a> DomainView<'a> {
     /// Returns every domain of these services, which are sorted by name.
     pub fn all(services: &'a [ServiceView]) -> Vec<Self> {
         let mut domains: BTreeMap<_, BTreeMap<Option<&str>, &ServiceView>> = BTreeMap::new();
-        for service in services {
+        for service in services.iter().filter(|service| service.conditions.is_empty()) {
             for domain in &service.domains {
                 let paths = domains.entry((domain.as_str(), service.port)).or_default();
                 paths.entry(service.path_prefix.as_deref()).or_insert(service);
@@ -99,9 +103,10 @@ impl ServiceView {
             address: definition.listen.map(|listen| listen.ip().to_string()),
             port: definition.listen.map(|listen| listen.port()),
             mode: mode.and_then(|line| Some(line.get(1)?.as_str().to_owned())),
-            domains: definition.domains.iter().map(ToString::to_string).collect(),
-            path_prefix: definition.path_prefix.as_ref().map(|path| path.as_str().to_owned()),
-            default: definition.is_default,
+            domains: definition.requests.domains.iter().map(ToString::to_string).collect(),
+            path_prefix: definition.requests.path_prefix.as_ref().map(|path| path.as_str().to_owned()),
+            default: definition.requests.is_default,
+            conditions: definition.requests.conditions.clone(),
             options: definition.listen_options.iter().map(joined).collect(),
             server_options: joined(&definition.server_options),
             source: definition.source.kind.clone(),
@@ -135,7 +140,7 @@ impl HostView {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::ServiceView;
+    use super::{Conditions, ServiceView};
 
     /// Returns a service with a domain and a path.
     pub fn service(name: &str) -> ServiceView {
@@ -147,6 +152,7 @@ pub(super) mod tests {
             domains: vec!["a.example".to_owned()],
             path_prefix: Some("/api".to_owned()),
             default: true,
+            conditions: Conditions::default(),
             options: vec!["mode http".to_owned()],
             server_options: String::new(),
             source: "static".to_owned(),
