@@ -235,8 +235,8 @@ impl HaproxyStateActor {
             Effect::ReadServerStates { pid } => {
                 self.exchange(runtime.server_states(), move |states| Input::ServerStatesRead((pid, states)), ctx);
             }
-            Effect::LoadCertificate { path, pem } => {
-                self.answer(runtime.load_certificate(path, pem), Input::CertificateLoaded, ctx);
+            Effect::ChangeCertificate(change) => {
+                self.answer(runtime.change_certificate(change), Input::CertificateChanged, ctx);
             }
             Effect::CommandUnmanaged(commands) => {
                 let commands = async move { drop(runtime.run(commands).await) };

@@ -24,9 +24,9 @@ use crate::decide::state_file::FileHosts;
 use crate::message::server_health::ServerHealthReported;
 use crate::message::sources::{DefinitionsSeen, HostsSeen};
 use crate::model::{
-    HostList, ListenAddress, Observation, ObservedRoutes, OperatorChoice, PersistentId, ProcessInfo, RawDefinition,
-    RouteCommand, RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceKind, SourceSpec,
-    Traffic,
+    CertificateChange, CertificateLists, HostList, ListenAddress, Observation, ObservedRoutes, OperatorChoice,
+    PersistentId, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand, ServerName, ServerTraffic,
+    ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,
 };
 
 /// The result of a port's call.
@@ -143,9 +143,8 @@ pub trait RuntimeApi {
     -> PortFuture<Result<Vec<Answer>, RuntimeError>>;
     /// Returns the map that was loaded from `map`; `None` where HAProxy has none.
     fn routes(&self, map: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>>;
-    /// Loads this certificate in place of the one that HAProxy read from the file at `path`. Where HAProxy refuses it, the
-    /// one before stays.
-    fn load_certificate(&self, _path: PathBuf, _pem: Arc<str>) -> PortFuture<Result<Answer, RuntimeError>> {
+    /// Changes the certificates. Where HAProxy refuses it, those before stay.
+    fn change_certificate(&self, _change: CertificateChange) -> PortFuture<Result<Answer, RuntimeError>> {
         Box::pin(ready(Ok(Answer { accepted: true, text: String::new() })))
     }
     /// Returns the process that answers now, on a new connection.
@@ -180,6 +179,8 @@ pub struct ConfigText {
     pub pieces: Vec<Arc<str>>,
     /// The map file, with which the frontends find the service of a domain; `None` where there are no frontends.
     pub map: Option<Arc<str>>,
+    /// The files with the certificates of listeners.
+    pub lists: CertificateLists,
 }
 
 impl ConfigText {

@@ -363,9 +363,10 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
     } else if let Some(path) = &config_path
         && path.to_str().is_none_or(|text| text.contains(is_special_in_maps))
     {
-        let why = "the name of the map beside it is used in HAProxy's expressions";
-        let problem =
-            format!("{path:?} must not contain white space, quotes, backslashes, '#', '$', ',', '(' or ')': {why}");
+        let why = "the names of the map and the certificates beside it are used in HAProxy's files";
+        let problem = format!(
+            "{path:?} must not contain white space, quotes, backslashes, '#', '$', ',', parentheses or brackets: {why}"
+        );
         reader.refuse("haproxy.config_path", problem);
     }
     let socket_path = reader.path("haproxy.socket_path");
@@ -440,7 +441,7 @@ fn refuse_own_processes(reader: &mut Reader, global: &[String]) {
 }
 
 fn is_special_in_maps(character: char) -> bool {
-    character.is_whitespace() || character.is_control() || "\"'\\#$,()".contains(character)
+    character.is_whitespace() || character.is_control() || "\"'\\#$,()[]".contains(character)
 }
 
 /// HAProxy parses the path as one argument, and binds it first under a longer, temporary name.

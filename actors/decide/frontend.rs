@@ -83,7 +83,8 @@ impl Needs<'_> {
 fn frontend(listen: SocketAddr, needs: &Needs<'_>, style: SectionStyle, map: &Path) -> Arc<str> {
     let kind = needs.kind;
     let mut text = format!("frontend {}\n{}\n", name(listen, kind), clients_connect_to(listen));
-    push_bind(&mut text, &listen.into(), &needs.descriptors, &tls_words::of_all(&needs.tls), style);
+    let words = tls_words::of_all(name(listen, kind), &needs.tls);
+    push_bind(&mut text, &listen.into(), &needs.descriptors, &words, style);
     let rules = Rules::of(kind);
     let _ = writeln!(text, "{INDENT}mode {}", rules.mode);
     let matches = MatchRules::of(needs.services.iter().copied());

@@ -59,19 +59,20 @@ fn push_binds(text: &mut String, definition: &ServiceDefinition, descriptors: &D
         return;
     }
     let redirect = definition.redirect_from().map(ListenAddress::from);
+    let tls = tls_words::of_service(definition);
     for address in definition.addresses() {
-        let options = bind_options(definition, redirect.as_ref() == Some(&address));
+        let options = bind_options(definition, redirect.as_ref() == Some(&address), &tls);
         push_bind(text, &address, descriptors, &options, style);
     }
 }
 
-/// Returns the options of a `bind` line, each with a space before it.
-fn bind_options(definition: &ServiceDefinition, is_redirect: bool) -> String {
+/// Returns the options of a `bind` line, each with a space before it, with these of TLS.
+fn bind_options(definition: &ServiceDefinition, is_redirect: bool, tls: &str) -> String {
     let own = match definition.section.bind_options.is_empty() {
         true => String::new(),
         false => format!(" {}", joined(&definition.section.bind_options)),
     };
-    if is_redirect { own } else { own + &tls_words::of_service(definition) }
+    if is_redirect { own } else { own + tls }
 }
 
 /// Adds the servers. Beside lines of the base configuration, they stand between two comments.
@@ -175,8 +176,9 @@ fn section_start(definition: &ServiceDefinition) -> String {
         None => format!("{keyword} {}\n", definition.name),
     };
     let redirect = definition.redirect_from().map(ListenAddress::from);
+    let tls = tls_words::in_comment(definition);
     for address in definition.addresses() {
-        let options = bind_options(definition, redirect.as_ref() == Some(&address));
+        let options = bind_options(definition, redirect.as_ref() == Some(&address), &tls);
         let with = if options.is_empty() { "" } else { WITH_OPTIONS };
         let _ = writeln!(text, "{}{with}{options}", clients_connect_to(address));
     }

@@ -5,7 +5,7 @@
 //! id, the later server gets the next free one, and keeps it as long as it exists. Only such exceptions are saved.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::sync::Arc;
 
 use itertools::EitherOrBoth::{Both, Left, Right};
@@ -14,6 +14,7 @@ use itertools::Itertools;
 use super::common_ends::between_common_ends;
 use super::server_order::{in_file_order, ranks_all};
 use super::slots;
+use super::stable_hash::StableHash;
 use crate::model::{Endpoint, Host, HostList, PersistentId, ServerName, ServiceDefinition, UpdateStrategy};
 
 /// The distance between neighbours in [`Numbering::InOrder`], where there is room for it. It leaves room to insert
@@ -66,34 +67,6 @@ pub fn derived(endpoint: &Endpoint) -> PersistentId {
     let mut hash = StableHash::default();
     write!(hash, "{endpoint}").expect("hashing cannot fail");
     PersistentId::ranked(hash.finish())
-}
-
-/// FNV-1a with 64 bits, and the finalizer of MurmurHash3, because addresses are short and similar. The standard
-/// library's hashers may change from release to release.
-struct StableHash(u64);
-
-impl Default for StableHash {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl StableHash {
-    fn finish(&self) -> u64 {
-        let mut hash = self.0;
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        hash ^ (hash >> 33)
-    }
-}
-
-impl Write for StableHash {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        Ok(())
-    }
 }
 
 /// Assigns ids to the servers of one service, and keeps them unique.

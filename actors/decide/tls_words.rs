@@ -7,11 +7,9 @@ use std::sync::Arc;
 
 use itertools::Itertools;
 
+use super::certificate_list::{CertificateList, certificate_file};
 use super::quoting::{joined, quoted};
 use crate::model::{ServiceDefinition, ServiceTls, Word};
-
-/// The suffix of a file with a certificate and its key.
-pub const FILE_SUFFIX: &str = ".pem";
 
 /// Returns the TLS of a service with the directory of its certificates; `None` where it has none.
 pub(super) fn of(definition: &ServiceDefinition) -> Option<(&ServiceTls, &Arc<str>)> {
@@ -21,24 +19,29 @@ pub(super) fn of(definition: &ServiceDefinition) -> Option<(&ServiceTls, &Arc<st
 
 /// Returns the words of a service's own listeners, with a space before each; empty without TLS.
 pub(super) fn of_service(definition: &ServiceDefinition) -> String {
-    of(definition).map_or_else(String::new, |(tls, path)| of_all(&[(tls.clone(), path.clone())]))
+    let services = of(definition).map(|(tls, path)| (tls.clone(), path.clone()));
+    of_all(definition.name.to_string(), &Vec::from_iter(services))
+}
+
+/// Returns the words that describe TLS in the comment of a section: with the first certificate, because the others can
+/// be changed at run time.
+pub(super) fn in_comment(definition: &ServiceDefinition) -> String {
+    let Some((tls, path)) = of(definition) else { return String::new() };
+    let first = tls.certificates.first().map(|name| format!(" crt {}", word(&certificate_file(path, name))));
+    format!(" ssl{}{}", first.unwrap_or_default(), options(std::slice::from_ref(&(tls.clone(), path.clone()))))
 }
 
 /// Returns the words of a listener that these services share: the certificates of all, of which HAProxy chooses by SNI;
 /// the protocols of the first that has some, and the newest of the oldest versions.
-pub(super) fn of_all(services: &[(ServiceTls, Arc<str>)]) -> String {
+pub(super) fn of_all(listener: String, services: &[(ServiceTls, Arc<str>)]) -> String {
+    let Some((_, directory)) = services.first() else { return String::new() };
+    let mut list = CertificateList::new(listener, directory.clone());
+    services.iter().for_each(|(tls, _)| list.add(&tls.certificates));
+    format!(" ssl crt-list {}{}", word(&list.path().to_string_lossy()), options(services))
+}
+
+fn options(services: &[(ServiceTls, Arc<str>)]) -> String {
     let mut text = String::new();
-    if services.is_empty() {
-        return text;
-    }
-    text.push_str(" ssl");
-    let files = services.iter().flat_map(|(tls, path)| {
-        tls.certificates.iter().map(move |certificate| format!("{path}/{certificate}{FILE_SUFFIX}"))
-    });
-    for file in files.unique() {
-        let word = Word::new(&file).map_or_else(|_| file.clone(), |word| quoted(&word).into_owned());
-        let _ = write!(text, " crt {word}");
-    }
     if let Some((tls, _)) = services.iter().find(|(tls, _)| !tls.alpn.is_empty()) {
         let alpn = tls.alpn.iter().map(Word::as_str).join(",");
         let _ = write!(text, " alpn {}", joined(&[Word::new(&alpn).expect("words without control characters")]));
@@ -47,4 +50,8 @@ pub(super) fn of_all(services: &[(ServiceTls, Arc<str>)]) -> String {
         let _ = write!(text, " ssl-min-ver {}", version.as_str());
     }
     text
+}
+
+fn word(text: &str) -> String {
+    Word::new(text).map_or_else(|_| text.to_owned(), |word| quoted(&word).into_owned())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::decide::balance_work;
 use crate::decide::base::BoundBase;
+use crate::decide::certificate_lists;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::descriptors;
 use crate::decide::frontend::frontends;
@@ -272,11 +273,13 @@ impl Candidate {
         let map = (!frontends.is_empty()).then(|| map_text(&self.routing_of(sections.clone()).routes));
         let mut pieces = self.base.pieces(&texts);
         pieces.extend(frontends.into_values());
-        let of_sections = sections.flat_map(|(_, section)| section.section.descriptors.iter());
+        let of_sections = sections.clone().flat_map(|(_, section)| section.section.descriptors.iter());
         let descriptors = of_sections.chain([&self.base.descriptors]).flat_map(|descriptors| descriptors.values());
         let descriptors: BTreeSet<RawFd> = descriptors.copied().flatten().collect();
+        let definitions = sections.clone().map(|(_, section)| &*section.section.spec.definition);
+        let lists = certificate_lists::files(definitions);
         ConfigPart {
-            text: ConfigText { pieces, map },
+            text: ConfigText { pieces, map, lists },
             descriptors: descriptors.into_iter().collect(),
             places: self.base.places(&texts),
         }

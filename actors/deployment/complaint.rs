@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::candidate::ConfigPart;
 use crate::decide::base::local_peer;
+use crate::decide::certificate_lists::FILE_SUFFIX;
 use crate::decide::loaded_config::LineIndex;
 use crate::decide::quoting::joined;
 use crate::decide::rejection::named_services;
-use crate::decide::tls_words::FILE_SUFFIX;
 use crate::limits::CONFIG_LINE_CHARS_MAX;
 use crate::model::{CertificateName, ServiceDefinition, ServiceName};
 use crate::port::{ConfigMessage, ConfigText};

@@ -105,7 +105,7 @@ impl EarlierFile {
         let by_old: BTreeMap<RawFd, RawFd> = self.listeners.iter().flat_map(of_listener).collect();
         let text = with_descriptors(&self.text, &by_old).ok_or("another service uses one of its ports")?;
         let descriptors: Vec<RawFd> = by_old.into_values().collect();
-        let text = ConfigText { pieces: vec![text.into()], map: self.map.map(Into::into) };
+        let text = ConfigText { pieces: vec![text.into()], map: self.map.map(Into::into), ..ConfigText::default() };
         peers.config_file.check(text, descriptors.clone()).await.map_err(|failure| failure.to_string())?;
         let start = LaunchProxy { with_candidate: true, descriptors, state_file: None, servers };
         peers.launch.send(start).await.map_err(gone)?.map_err(|error| error.to_string())

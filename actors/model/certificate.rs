@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,37 @@ pub struct SeenCertificate {
     /// Why the files cannot be used now.
     pub problem: Option<String>,
 }
+
+/// A change of the certificates in a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateChange {
+    /// Replace the certificate that it read from the file at `path`.
+    Replace {
+        /// The file.
+        path: PathBuf,
+        /// The chain and the key.
+        pem: Secret,
+    },
+    /// Add a certificate to a listener.
+    Add {
+        /// The file from which it read the certificates of the listener.
+        list: PathBuf,
+        /// The file of the certificate.
+        path: PathBuf,
+        /// The chain and the key.
+        pem: Secret,
+    },
+    /// Remove a certificate from a listener.
+    Remove {
+        /// The file from which it read the certificates of the listener.
+        list: PathBuf,
+        /// The file of the certificate.
+        path: PathBuf,
+    },
+}
+
+/// The files with the certificates of listeners (`crt-list`), by path, with their contents.
+pub type CertificateLists = BTreeMap<PathBuf, Arc<str>>;
 
 /// All certificates in the operator's directory.
 pub type Certificates = BTreeMap<CertificateName, SeenCertificate>;

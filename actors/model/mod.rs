@@ -31,8 +31,8 @@ pub use address::{Address, Endpoint};
 pub use blocked_change::{BlockedChange, NameSample};
 pub use blocker::Blocker;
 pub use certificate::{
-    CertificateName, Certificates, GoodCertificate, InvalidCertificateName, Secret, SeenCertificate, ServiceTls,
-    TlsVersion,
+    CertificateChange, CertificateLists, CertificateName, Certificates, GoodCertificate, InvalidCertificateName,
+    Secret, SeenCertificate, ServiceTls, TlsVersion,
 };
 pub use definition_key::DefinitionKey;
 pub use domain::{Domain, InvalidDomain};

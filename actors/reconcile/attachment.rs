@@ -111,6 +111,7 @@ impl State {
             unclaimed,
             // The routing of an external HAProxy is up to its own configuration.
             frontends: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             routing: Routing::default(),
             map: DomainMap::default(),
             health_changed: false,

@@ -1,9 +1,9 @@
 //! The sync state of certificates with the running process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{CertificateName, Certificates};
+use crate::model::{CertificateName, Certificates, ServiceName};
 
 /// The PEM text of each certificate.
 type Texts = BTreeMap<CertificateName, Arc<str>>;
@@ -15,8 +15,30 @@ pub struct CertificateSync {
     good: Texts,
     /// Those that the process has.
     pub loaded: Texts,
-    /// The one that is being loaded.
-    pub loading: Option<(CertificateName, Arc<str>)>,
+    /// Services whose listeners may have other certificates than their definitions name.
+    pub due: BTreeSet<ServiceName>,
+    /// The change that is under way.
+    pub changing: Option<Changing>,
+}
+
+/// A change of the certificates in the process.
+#[derive(Debug)]
+pub enum Changing {
+    /// A certificate is replaced by this text.
+    Replace(CertificateName, Arc<str>),
+    /// The listener of this service gets a certificate with this text, or loses one.
+    OfListener(ServiceName, ListenerChange, Option<Arc<str>>),
+}
+
+/// A change of the certificates of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerChange {
+    /// The listener.
+    pub listener: String,
+    /// The certificate.
+    pub name: CertificateName,
+    /// Whether it is added, or removed.
+    pub is_added: bool,
 }
 
 impl CertificateSync {
@@ -45,5 +67,10 @@ impl CertificateSync {
         let is_old =
             |(name, pem): &(&CertificateName, &Arc<str>)| self.loaded.get(*name).is_some_and(|loaded| loaded != *pem);
         self.good.iter().find(is_old).map(|(name, pem)| (name.clone(), pem.clone()))
+    }
+
+    /// Returns the last good certificate of this name.
+    pub fn good(&self, name: &CertificateName) -> Option<&Arc<str>> {
+        self.good.get(name)
     }
 }

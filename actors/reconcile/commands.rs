@@ -245,6 +245,7 @@ impl State {
         if self.reloads.waits(name) {
             return;
         }
+        let has_certificates = self.next_of_listener(name).is_none();
         let Some(service) = self.desired.services.get_mut(name) else { return };
         let Some(running) = self.process.running_mut() else { return };
         let style = running.style;
@@ -255,10 +256,13 @@ impl State {
         }
         section.attempts.repeated.clear();
         let mut is_redefined = false;
-        if !service.is_blocked(Some(&section.definition)) {
+        let mut has_new_text = false;
+        if !service.is_blocked(Some(&section.definition)) && has_certificates {
             self.work.routes |= service.blocked.take().is_some();
             is_redefined = section.definition != service.definition;
-            section.definition = service.definition.clone();
+            has_new_text = section.redefine(&service.definition, style);
+        } else if !has_certificates {
+            self.files.certificates.due.insert(name.clone());
         }
         let answered_at = section.answered_at;
         let took = |seen_at| micros(answered_at.saturating_duration_since(seen_at));
@@ -271,6 +275,10 @@ impl State {
         for (change, class, took_us) in applied {
             let entry = JournalEntry::new(Event::Applied { class, took_us }).service(name).change(change);
             self.outbox.record(entry);
+        }
+        if has_new_text {
+            running.rewrite_frontends(&self.settings.policy.base_config.map_path);
+            self.files.config.changed();
         }
         if is_redefined {
             self.save_later(now);

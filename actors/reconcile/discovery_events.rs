@@ -51,6 +51,7 @@ impl State {
                 // The updated definition may use another port.
                 known.retry_port();
                 known.update_by(strategy);
+                self.retry_certificates(&name);
                 self.end_vain_waits_later(now);
             }
             None => self.add_service(definition),

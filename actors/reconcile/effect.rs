@@ -9,7 +9,7 @@ use crate::decide::deployment::DeployOrder;
 use crate::decide::state_file::FileHosts;
 use crate::journal::{Event, JournalEntry};
 use crate::message::WantedSockets;
-use crate::model::{ListenAddress, RouteCommand, RuntimeCommand, ServiceName};
+use crate::model::{CertificateChange, ListenAddress, RouteCommand, RuntimeCommand, ServiceName};
 use crate::port::{ConfigText, SavedState};
 
 /// One request to the actor.
@@ -40,14 +40,9 @@ pub enum Effect {
     LookUpNames(BTreeSet<Arc<str>>),
     /// Close the persistent connection: another process serves from now on, or none.
     Disconnect,
-    /// Load this certificate, which HAProxy read from the file at `path`, into the process that serves. Answered by
-    /// [`Input::CertificateLoaded`](super::Input::CertificateLoaded).
-    LoadCertificate {
-        /// The file.
-        path: PathBuf,
-        /// The chain and the key.
-        pem: Arc<str>,
-    },
+    /// Change the certificates of the process that serves. Answered by
+    /// [`Input::CertificateChanged`](super::Input::CertificateChanged).
+    ChangeCertificate(CertificateChange),
     /// Report it when HAProxy stops answering, by [`Input::Silent`](super::Input::Silent).
     WatchLiveness,
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::Blocked;
 use super::effect::{Effect, info, warn};
-use super::observed::{DomainMap, Running};
+use super::observed::{DomainMap, ListenerCertificates, Running};
 use super::process_state::ProcessEnd;
 use super::section::Section;
 use super::state::{State, StillAnswering};
@@ -64,7 +64,7 @@ impl State {
         self.carry_over_drains(&mut replacement);
         self.note_disabled_in_successor(&mut replacement, &deployment.successor);
         let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
-        let running = Running {
+        let mut running = Running {
             capabilities: Capabilities::of(process.version),
             process,
             base,
@@ -72,11 +72,13 @@ impl State {
             style,
             sections: replacement,
             unclaimed: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             frontends,
             map: DomainMap { observed: Some(loaded.collect()), refusals: 0 },
             routing,
             health_changed: true,
         };
+        running.certificates = ListenerCertificates::of(running.definitions());
         for (name, service) in &mut self.desired.services {
             let section = running.sections.get(name);
             service.ids.keep(|server| section.is_some_and(|section| section.loaded.servers.contains_key(server)));
@@ -231,6 +233,7 @@ impl State {
         let Some(mut running) = self.process.take_running() else { return failure };
         running.sections.values_mut().for_each(Section::restarted);
         running.process = process;
+        running.certificates = ListenerCertificates::of(running.definitions());
         self.process.serve(running);
         self.observe_new_process();
         self.ends_if_exited(pid, exit, deployment, now);

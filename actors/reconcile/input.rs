@@ -63,8 +63,8 @@ pub enum Input {
     SettingsRefused(Vec<String>),
     /// The certificates in the operator's directory changed.
     CertificatesChanged(Arc<Certificates>),
-    /// The answer to [`Effect::LoadCertificate`](super::Effect::LoadCertificate).
-    CertificateLoaded(Result<Answer, RuntimeError>),
+    /// The answer to [`Effect::ChangeCertificate`](super::Effect::ChangeCertificate).
+    CertificateChanged(Result<Answer, RuntimeError>),
     /// An operator asked for a refresh: read everything again and retry what was refused.
     Refresh,
     /// An operator asked for a reload, for this reason.

@@ -191,7 +191,7 @@ impl Reconciler {
             }
             Input::ConfigFileWritten { result, took } => state.config_file_written(result, took, now),
             Input::FilesRead { config, map } => state.files_read(config, map),
-            Input::CertificateLoaded(result) => state.certificate_loaded(result, now),
+            Input::CertificateChanged(result) => state.certificate_changed(result, now),
             Input::ServerStatesRead(result) => state.server_states_read(result),
             Input::StateFileWritten { result } => state.state_file_written(result, now),
             Input::StateSaved(result) => state.state_saved(result, now),
@@ -207,7 +207,7 @@ impl Reconciler {
             state.begin_attachment(now);
             state.begin_runtime_step(now);
             state.begin_deployment(now);
-            state.load_certificate();
+            state.change_certificates();
             state.compare_files();
             state.watch_liveness();
             state.write_files(now);

@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::section::{Section, Unknown};
 use crate::decide::base::BoundBase;
 use crate::decide::capabilities::Capabilities;
+use crate::decide::certificate_lists::{self, CertificateList};
 use crate::decide::deployment::Warnings;
+use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::routing::{Routing, map_text};
 use crate::message::WantedSockets;
-use crate::model::{Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName, ServiceName};
+use crate::model::{
+    CertificateName, Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName, ServiceDefinition,
+    ServiceName,
+};
 use crate::port::ConfigText;
 
 /// The process that serves, or that served last.
@@ -34,12 +40,32 @@ pub struct Running {
     pub unclaimed: BTreeMap<ServiceName, Arc<ObservedServers>>,
     /// The texts of the shared frontends.
     pub frontends: BTreeMap<SocketAddr, Arc<str>>,
+    /// The certificates of its TLS listeners.
+    pub certificates: BTreeMap<String, ListenerCertificates>,
     /// The assignment of domains to services.
     pub routing: Routing,
     /// The map of domains in the process.
     pub map: DomainMap,
     /// Whether the health of its servers changed since the state file was last written.
     pub health_changed: bool,
+}
+
+/// The certificates of a TLS listener.
+#[derive(Debug)]
+pub struct ListenerCertificates {
+    /// The file that the process read them from.
+    pub list: PathBuf,
+    /// Those that it has now.
+    pub names: BTreeSet<CertificateName>,
+}
+
+impl ListenerCertificates {
+    /// Returns those of the listeners of a process that was started with these definitions.
+    pub fn of<'a>(definitions: impl IntoIterator<Item = &'a ServiceDefinition>) -> BTreeMap<String, Self> {
+        let lists = certificate_lists::lists(definitions).into_iter();
+        let started = |list: CertificateList| Self { list: list.path(), names: list.names().iter().cloned().collect() };
+        lists.map(|(listener, list)| (listener, started(list))).collect()
+    }
 }
 
 /// The map of domains, as the process reports it.
@@ -66,7 +92,22 @@ impl Running {
         let sections = self.sections.iter().map(|(name, section)| (name, section.file.text.clone())).collect();
         let mut pieces = self.base.pieces(&sections);
         pieces.extend(self.frontends.values().cloned());
-        ConfigText { pieces, map: (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes)) }
+        ConfigText {
+            pieces,
+            map: (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes)),
+            lists: certificate_lists::files(self.definitions()),
+        }
+    }
+
+    /// Returns the definitions of its sections.
+    pub fn definitions(&self) -> impl Iterator<Item = &ServiceDefinition> {
+        self.sections.values().map(|section| &*section.definition)
+    }
+
+    /// Writes the shared frontends again, after the definition of a section changed without a reload.
+    pub fn rewrite_frontends(&mut self, map: &Path) {
+        let sections = self.sections.values().map(|section| (&*section.definition, &section.descriptors));
+        self.frontends = frontends(sections, self.style, map);
     }
 
     /// Records the reported state of these services, or of all, `except` those that changed during the read.

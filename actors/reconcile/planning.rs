@@ -134,6 +134,11 @@ fn plan_section(
         // A reload for these hosts would be refused again.
         plan.reload.clear();
     }
+    if let Some(why) = &section.attempts.certificates
+        && !service.is_blocked(Some(&section.definition))
+    {
+        plan.reload.push(ReloadCause::Certificate.because(why));
+    }
     plan.steps.retain(|step| section.may_take(step));
     Planning { plan, ineffective, hopeless }
 }

@@ -90,6 +90,8 @@ pub struct Attempts {
     /// The last accepted commands for each server, and how often in a row: the same commands again and again have no
     /// effect.
     pub repeated: BTreeMap<ServerName, (Vec<RuntimeCommand>, u32)>,
+    /// Why the certificates of the current definition cannot be set at run time.
+    pub certificates: Option<String>,
 }
 
 /// The state of a process before this daemon changed it.
@@ -104,9 +106,9 @@ pub struct Found {
 }
 
 impl Attempts {
-    /// Returns whether a change of some server was refused or had no effect.
+    /// Returns whether a change was refused or had no effect.
     pub fn any(&self) -> bool {
-        !self.refused.is_empty() || !self.hopeless.is_empty()
+        !self.refused.is_empty() || !self.hopeless.is_empty() || self.certificates.is_some()
     }
 
     /// Allows retries for every server.
@@ -211,6 +213,21 @@ impl Section {
             }
         }
         servers
+    }
+
+    /// Applies a definition that needs no reload. Returns whether the text of the section changed: only its certificates
+    /// can.
+    pub fn redefine(&mut self, definition: &Arc<ServiceDefinition>, style: SectionStyle) -> bool {
+        let certificates = |definition: &ServiceDefinition| {
+            definition.section.tls.as_ref().map(|tls| tls.certificates.clone()).unwrap_or_default()
+        };
+        let has_others = certificates(&self.definition) != certificates(definition);
+        self.definition = definition.clone();
+        if has_others {
+            let SectionFile { hosts, ids, .. } = &self.file;
+            self.file.text = haproxy_config::section(definition, &self.descriptors, hosts, ids, style);
+        }
+        has_others
     }
 
     /// Writes the section again with these hosts. Returns whether its text changed.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proxymgr_actors::decide::base::{self, BaseLayout};
+use proxymgr_actors::decide::certificate_lists;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::grants::{Grant, Grants};
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_header};
@@ -86,18 +87,29 @@ fn unix_sockets_need_a_grant() {
     assert!(parse("web", climbing, &OptionPolicy { grants, ..OptionPolicy::default() }).is_err());
 }
 
+/// Returns the path and the content of the only list of certificates.
+fn list_of(services: &[&ServiceDefinition]) -> (String, Arc<str>) {
+    let lists = Vec::from_iter(certificate_lists::files(services.iter().copied()));
+    let [(path, text)] = lists.as_slice() else { panic!("{lists:?}") };
+    (path.display().to_string(), text.clone())
+}
+
 #[test]
 fn certificates_are_files_of_the_private_directory() {
     let web = define(
         "web",
         r#""port": 443, "tls": {"certificates": ["shop", "b"], "alpn": ["h2", "http/1.1"], "min_version": "TLSv1.2"}"#,
     );
-    let words = " ssl crt /etc/haproxy/haproxy.cfg.certs/shop.pem crt /etc/haproxy/haproxy.cfg.certs/b.pem \
-                 alpn h2,http/1.1 ssl-min-ver TLSv1.2\n";
-    assert!(text(&web).contains(&format!("    bind fd@5{words}")), "{}", text(&web));
-    let other = define("web", r#""port": 443, "tls": {"certificates": ["b"]}"#);
-    let header = |definition| section_header(definition, SectionStyle::default());
-    assert_ne!(header(&web), header(&other), "another certificate needs a reload");
+    let list = list_of(&[&web]);
+    assert_eq!(&*list.1, "/etc/haproxy/haproxy.cfg.certs/shop.pem\n/etc/haproxy/haproxy.cfg.certs/b.pem\n");
+    let bind = format!("    bind fd@5 ssl crt-list {} alpn h2,http/1.1 ssl-min-ver TLSv1.2\n", list.0);
+    assert!(text(&web).contains(&bind), "{}", text(&web));
+    let with = |certificates: &str| {
+        let keys = format!(r#""port": 443, "tls": {{"certificates": [{certificates}]}}"#);
+        section_header(&define("web", &keys), SectionStyle::default())
+    };
+    assert_ne!(with(r#""shop""#), with(r#""b", "shop""#), "another first certificate needs a reload");
+    assert_eq!(with(r#""shop""#), with(r#""shop", "b""#), "further ones do not");
 }
 
 #[test]
@@ -118,8 +130,9 @@ fn services_with_domains_share_a_frontend_with_all_certificates() {
     let api = define("api", &format!(r#"{}, "domains": ["b.example"]"#, tls(r#""b", "a""#)));
     let texts = frontend(&[&api, &web]);
     let [text] = texts.as_slice() else { panic!("{texts:?}") };
-    let path = "/etc/haproxy/haproxy.cfg.certs";
-    assert!(text.contains(&format!("bind fd@5 ssl crt {path}/b.pem crt {path}/a.pem ssl-min-ver TLSv1.2\n")), "{text}");
+    let list = list_of(&[&api, &web]);
+    assert_eq!(&*list.1, "/etc/haproxy/haproxy.cfg.certs/b.pem\n/etc/haproxy/haproxy.cfg.certs/a.pem\n");
+    assert!(text.contains(&format!("bind fd@5 ssl crt-list {} ssl-min-ver TLSv1.2\n", list.0)), "{text}");
     assert!(text.starts_with("frontend http:443\n"));
 }
 

@@ -99,7 +99,8 @@ impl ScriptedWorld {
     /// Writes haproxy.cfg as another program would; its map file stays.
     pub fn write_file(&self, text: &str) {
         self.world.with(|things| {
-            things.live_file = ConfigText { pieces: vec![text.into()], map: things.live_file.map.take() };
+            things.live_file =
+                ConfigText { pieces: vec![text.into()], map: things.live_file.map.take(), ..ConfigText::default() };
         });
     }
 

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::decide::base::{self, BoundBase};
+use proxymgr_actors::decide::certificate_lists;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
-use proxymgr_actors::model::{BaseConfig, Descriptors, ProxyManagement, ProxyVersion, ServiceDefinition, ServiceName};
+use proxymgr_actors::model::{
+    BaseConfig, CertificateLists, Descriptors, ProxyManagement, ProxyVersion, ServiceDefinition, ServiceName,
+};
 
 use super::desired::{DesiredService, Placed, gather_desired};
 use super::{block_on, output, quiet_log};
@@ -46,6 +49,8 @@ pub(super) struct Rendered {
     pub(super) sections: BTreeMap<ServiceName, Arc<str>>,
     /// Where the operator's files have each line of the base; `None` for other lines.
     pub(super) places: Vec<Option<Arc<str>>>,
+    /// The files with the certificates of its listeners.
+    pub(super) lists: CertificateLists,
     /// Whether it has shared frontends, which need the map.
     pub(super) has_frontends: bool,
 }
@@ -79,5 +84,6 @@ pub(super) fn rendered<'a>(
     let places = base.places(&texts);
     let has_frontends = !frontends.is_empty();
     pieces.extend(frontends.into_values());
-    Rendered { pieces, sections, places, has_frontends }
+    let lists = certificate_lists::files(applied.iter().map(|(_, definition)| &**definition));
+    Rendered { pieces, sections, places, lists, has_frontends }
 }

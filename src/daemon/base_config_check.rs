@@ -31,7 +31,7 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
     let config = &settings.haproxy.policy.base_config;
     let base = BoundBase::new(Arc::new(base::layout(config)), Descriptors::new());
     let (text, places) = (base.text(), base.places(&BTreeMap::new()));
-    match trial.check(ConfigText { pieces: vec![text.as_str().into()], map: None }).await {
+    match trial.check(ConfigText { pieces: vec![text.as_str().into()], ..ConfigText::default() }).await {
         Ok(_) => Vec::new(),
         Err(CheckFailure::Failed(problem)) => vec![problem],
         Err(CheckFailure::Rejected { messages }) => messages

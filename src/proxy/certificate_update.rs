@@ -1,12 +1,14 @@
-//! Loads a certificate into a running HAProxy (management.txt 9.3, `set ssl cert` and `commit ssl cert`).
+//! Changes the certificates of a running HAProxy (management.txt 9.3: `set ssl cert`, `add ssl crt-list` and their kind).
 //!
-//! Each command has a connection of its own: with a payload, a connection with a prompt prints one per line.
+//! Each command has a connection of its own: with a payload, a connection with a prompt prints one per line. A change
+//! that HAProxy has made before, and whose answer was lost, succeeds again.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
+use proxymgr_actors::model::CertificateChange;
 use proxymgr_actors::port::{Answer, RuntimeError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -15,14 +17,22 @@ use tokio::time::timeout;
 use crate::settings::RuntimeAddress;
 
 /// The longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: u64 = 64 * 1_024;
+const ANSWER_BYTES_MAX: u64 = 1_024 * 1_024;
 
-/// Replaces the certificate that HAProxy read from `file`. One that HAProxy refuses is discarded, and the one before
-/// stays.
+/// Makes a change. Where HAProxy refuses it, the certificates before stay.
 ///
 /// # Errors
 /// HAProxy cannot be reached, or does not answer in time.
-pub(super) async fn load(address: &RuntimeAddress, file: &Path, pem: &str) -> Result<Answer, RuntimeError> {
+pub(super) async fn change(address: &RuntimeAddress, change: &CertificateChange) -> Result<Answer, RuntimeError> {
+    match change {
+        CertificateChange::Replace { path, pem } => replace(address, path, &pem.0).await,
+        CertificateChange::Add { list, path, pem } => add(address, list, path, &pem.0).await,
+        CertificateChange::Remove { list, path } => remove(address, list, path).await,
+    }
+}
+
+/// Replaces the certificate that HAProxy read from `file`.
+async fn replace(address: &RuntimeAddress, file: &Path, pem: &str) -> Result<Answer, RuntimeError> {
     let file = file.display();
     // A blank line ends the payload.
     let set = ask(address, &format!("set ssl cert {file} <<\n{}\n\n", pem.trim_end())).await?;
@@ -31,10 +41,55 @@ pub(super) async fn load(address: &RuntimeAddress, file: &Path, pem: &str) -> Re
     }
     let committed = ask(address, &format!("commit ssl cert {file}\n")).await?;
     if committed.contains("Success!") {
-        return Ok(Answer { accepted: true, text: String::new() });
+        return Ok(accepted());
     }
     ask(address, &format!("abort ssl cert {file}\n")).await?;
     Ok(refused(&committed))
+}
+
+async fn add(address: &RuntimeAddress, list: &Path, path: &Path, pem: &str) -> Result<Answer, RuntimeError> {
+    let (list, file) = (list.display(), path.display());
+    let listed = ask(address, &format!("show ssl crt-list {list}\n")).await?;
+    // It has the certificate already where another listener has it.
+    let created = ask(address, &format!("new ssl cert {file}\n")).await?;
+    if !created.contains("New empty certificate store") && !created.contains("already exists") {
+        return Ok(refused(&created));
+    }
+    let replaced = replace(address, path, pem).await?;
+    let answer = match replaced.accepted {
+        true if has_entry(&listed, path) => return Ok(replaced),
+        true => ask(address, &format!("add ssl crt-list {list} {file}\n")).await?,
+        false => replaced.text,
+    };
+    if replaced.accepted && answer.contains("Success!") {
+        return Ok(accepted());
+    }
+    // HAProxy keeps one that is in use.
+    ask(address, &format!("del ssl cert {file}\n")).await?;
+    Ok(refused(&answer))
+}
+
+async fn remove(address: &RuntimeAddress, list: &Path, path: &Path) -> Result<Answer, RuntimeError> {
+    let (list, file) = (list.display(), path.display());
+    if has_entry(&ask(address, &format!("show ssl crt-list {list}\n")).await?, path) {
+        let removed = ask(address, &format!("del ssl crt-list {list} {file}\n")).await?;
+        if !removed.contains("deleted in crtlist") {
+            return Ok(refused(&removed));
+        }
+    }
+    // HAProxy keeps one that another listener uses.
+    ask(address, &format!("del ssl cert {file}\n")).await?;
+    Ok(accepted())
+}
+
+/// Returns whether the answer to `show ssl crt-list` has an entry for this file.
+fn has_entry(listed: &str, file: &Path) -> bool {
+    let file = file.to_string_lossy();
+    listed.lines().any(|line| line.split_whitespace().next() == Some(&*file))
+}
+
+fn accepted() -> Answer {
+    Answer { accepted: true, text: String::new() }
 }
 
 fn refused(answer: &str) -> Answer {
@@ -65,4 +120,17 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
     let mut answer = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_is_a_whole_path() {
+        let listed = "# /certs/web.list\n/certs/a.pem\n/certs/b.pem [alpn h2] b.example\n\n";
+        for (path, is_listed) in [("/certs/a.pem", true), ("/certs/b.pem", true), ("/certs/b", false)] {
+            assert_eq!(has_entry(listed, Path::new(path)), is_listed, "{path}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! candidate replaces it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,13 +13,14 @@ use std::time::Duration;
 
 use proxymgr_actors::decide::state_file::{FileHosts, still_true};
 use proxymgr_actors::limits::{CHECK_TIMEOUT, CONFIG_FILE_BYTES_MAX, CONFIG_READ_TIMEOUT};
-use proxymgr_actors::model::map_path_of;
+use proxymgr_actors::model::{certificates_path_of, map_path_of};
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture};
 use slog::Logger;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::certificate_list_files::{self, ListsInUse};
 use super::command::{self, CommandFailure};
 use super::config_check_output::{self, CheckOutput};
 use super::haproxy_binary::{HaproxyBinary, Inherited};
@@ -46,6 +48,7 @@ struct Shared {
     candidate_map: RefCell<Option<Arc<str>>>,
     /// The map as it was last read or written; `None` if that is not known.
     map_on_disk: RefCell<Option<Option<Arc<str>>>>,
+    lists: RefCell<ListsInUse>,
     /// Serializes changes of the live file.
     live_turn: Mutex<()>,
     /// Serializes writes of the state file.
@@ -75,6 +78,7 @@ impl HaproxyConfigFile {
             candidate_good: Cell::new(false),
             candidate_map: RefCell::default(),
             map_on_disk: RefCell::default(),
+            lists: RefCell::default(),
             live_turn: Mutex::default(),
             state_turn: Mutex::default(),
             candidate_turn: Mutex::default(),
@@ -91,6 +95,8 @@ impl ConfigFile for HaproxyConfigFile {
             shared.candidate_good.set(false);
             shared.candidate_map.replace(text.map.clone());
             shared.provide_map(text.map.clone()).await.map_err(CheckFailure::Failed)?;
+            shared.lists.borrow_mut().of_candidate(&text.lists);
+            shared.provide_lists(&text).await.map_err(CheckFailure::Failed)?;
             let candidate = shared.write_candidate(text).await.map_err(CheckFailure::Failed)?;
             let warnings = shared.checked(&candidate, descriptors).await?;
             shared.candidate_good.set(true);
@@ -107,6 +113,8 @@ impl ConfigFile for HaproxyConfigFile {
         Box::pin(async move {
             let _turn = shared.candidate_turn.lock().await;
             shared.provide_map(text.map.clone()).await.map_err(CheckFailure::Failed)?;
+            shared.lists.borrow_mut().of_part(&text.lists);
+            shared.provide_lists(&text).await.map_err(CheckFailure::Failed)?;
             let part = shared.write_part(text).await.map_err(CheckFailure::Failed)?;
             let outcome = shared.checked(&part, descriptors).await;
             in_background(move || remove(&part)).await.map_err(CheckFailure::Failed)?;
@@ -139,7 +147,8 @@ impl ConfigFile for HaproxyConfigFile {
             if is_unused {
                 shared.write_map(None).await?;
             }
-            Ok(())
+            let kept = shared.lists.borrow_mut().promoted();
+            shared.remove_lists(kept).await
         })
     }
 
@@ -166,8 +175,12 @@ impl ConfigFile for HaproxyConfigFile {
         Box::pin(async move {
             let _turn = shared.live_turn.lock().await;
             shared.write_map(text.map.clone()).await?;
+            shared.provide_lists(&text).await?;
             let path = shared.path.clone();
-            in_background(move || replace(&path, MODE, |out| write_pieces(&text, out))).await
+            let lists = text.lists.clone();
+            in_background(move || replace(&path, MODE, |out| write_pieces(&text, out))).await?;
+            let kept = shared.lists.borrow_mut().written(&lists);
+            shared.remove_lists(kept).await
         })
     }
 
@@ -217,6 +230,26 @@ impl Shared {
             Some(map) if !map_path_of(&self.path).exists() => self.write_map(Some(map)).await,
             _ => Ok(()),
         }
+    }
+
+    /// Writes the lists of certificates that a text names.
+    async fn provide_lists(&self, text: &ConfigText) -> Result<(), String> {
+        if text.lists.is_empty() {
+            return Ok(());
+        }
+        let lists = text.lists.clone();
+        in_background(move || certificate_list_files::write(&lists)).await
+    }
+
+    /// Removes all lists of certificates but these.
+    async fn remove_lists(&self, kept: Option<BTreeSet<PathBuf>>) -> Result<(), String> {
+        let Some(kept) = kept else { return Ok(()) };
+        let directory = certificates_path_of(&map_path_of(&self.path));
+        in_background(move || {
+            certificate_list_files::remove_others(&directory, &kept);
+            Ok(())
+        })
+        .await
     }
 
     async fn write_candidate(&self, text: ConfigText) -> Result<PathBuf, String> {

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::limits::{
@@ -17,8 +16,8 @@ use proxymgr_actors::limits::{
     RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT,
 };
 use proxymgr_actors::model::{
-    Observation, ObservedRoutes, ProcessInfo, RouteCommand, RuntimeCommand, ServerName, ServerTraffic, ServiceName,
-    Traffic,
+    CertificateChange, Observation, ObservedRoutes, ProcessInfo, RouteCommand, RuntimeCommand, ServerName,
+    ServerTraffic, ServiceName, Traffic,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
@@ -120,9 +119,9 @@ impl RuntimeApi for HaproxySocket {
         })
     }
 
-    fn load_certificate(&self, path: PathBuf, pem: Arc<str>) -> PortFuture<Result<Answer, RuntimeError>> {
+    fn change_certificate(&self, change: CertificateChange) -> PortFuture<Result<Answer, RuntimeError>> {
         let shared = Rc::clone(&self.shared);
-        Box::pin(async move { certificate_update::load(&shared.address, &path, &pem).await })
+        Box::pin(async move { certificate_update::change(&shared.address, &change).await })
     }
 
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {

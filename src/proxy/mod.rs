@@ -12,6 +12,7 @@
 //! HAProxy inherit its Runtime API socket, which `stats_socket` opens for each launch. `unsafe` occurs only in
 //! [`haproxy_binary`] (work between fork and exec) and in `watched_processes` (a pidfd registered with the reactor).
 
+mod certificate_list_files;
 mod certificate_update;
 pub mod claimed_addresses;
 mod command;

@@ -188,6 +188,7 @@ fn invalid_values_are_refused() {
     for (yaml, key) in [
         ("haproxy: {config_path: etc/x}", "haproxy.config_path"),
         ("haproxy: {config_path: /}", "haproxy.config_path"),
+        ("haproxy: {config_path: '/etc/[x]/haproxy.cfg'}", "haproxy.config_path"),
         ("haproxy: {path: ''}", "haproxy.path"),
         ("status: {token: short}", "status.token"),
         ("status: {token: 0123456789 abcdef}", "status.token"),

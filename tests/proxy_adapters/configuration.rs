@@ -24,7 +24,7 @@ fn config_file(version: &HaproxyVersion, dir: &TestDir) -> HaproxyConfigFile {
 }
 
 fn text(pieces: &[&str]) -> ConfigText {
-    ConfigText { pieces: pieces.iter().map(|piece| (*piece).into()).collect(), map: None }
+    ConfigText { pieces: pieces.iter().map(|piece| (*piece).into()).collect(), ..ConfigText::default() }
 }
 
 fn held_socket() -> Box<dyn HeldSocket> {

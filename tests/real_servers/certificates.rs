@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::stage::{LIMIT, ServiceFiles, addresses, backends, daemon, reloads, wait_for_ready};
 use crate::support::background;
+use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::eventually::check;
 use crate::support::haproxy::versions;
@@ -34,6 +35,7 @@ fn rotations() -> usize {
 struct Client {
     connector: TlsConnector,
     front: SocketAddr,
+    name: ServerName<'static>,
 }
 
 impl Client {
@@ -45,15 +47,19 @@ impl Client {
         let mut config = config.expect("versions of TLS").with_root_certificates(roots).with_no_client_auth();
         // A resumed session shows the certificate of the first one.
         config.resumption = Resumption::disabled();
-        Self { connector: TlsConnector::from(Arc::new(config)), front }
+        Self { connector: TlsConnector::from(Arc::new(config)), front, name: ServerName::from(front.ip()) }
+    }
+
+    /// Requests the certificate of this name.
+    fn named(&self, name: &str) -> Self {
+        Self { name: ServerName::try_from(name.to_owned()).expect("a DNS name"), ..self.clone() }
     }
 
     /// Sends a request on a new connection. Returns the certificate of the server.
     async fn request(&self) -> Result<Vec<u8>, String> {
         let text = |error: std::io::Error| error.to_string();
         let stream = TcpStream::connect(self.front).await.map_err(text)?;
-        let name = ServerName::from(self.front.ip());
-        let mut stream = self.connector.connect(name, stream).await.map_err(text)?;
+        let mut stream = self.connector.connect(self.name.clone(), stream).await.map_err(text)?;
         let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         stream.write_all(request).await.map_err(text)?;
         let mut answer = Vec::new();
@@ -118,5 +124,74 @@ async fn changed_certificate_fails_no_handshake_and_needs_no_reload() {
         let failures = load.await.expect("no panic");
         assert!(failures.is_empty() && done.load(Ordering::Relaxed) > 50, "{version}: {done:?} {failures:?}");
         assert_eq!(reloads(&daemon).await, before, "{version}: no reload");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_names_come_and_go_without_reload() {
+    for version in versions() {
+        let dir = TestDir::new();
+        let (ca, files, backends) = (TestCa::new(&dir), ServiceFiles::new(&dir), backends(&dir, 1));
+        let certificate = |name: &str, text: &str| {
+            let next = dir.write("certs/.next", text);
+            std::fs::rename(next, dir.join("certs").join(format!("{name}.pem"))).expect("rename in one directory");
+        };
+        certificate("shop", &std::fs::read_to_string(&ca.server).unwrap());
+        let ports = [dir.port(), dir.port()];
+        let define = |names: &[&str]| {
+            files.define("own", ports[0], json!({"tls": {"certificates": names}}));
+            files.define("routed", ports[1], json!({"tls": {"certificates": names}, "domains": ["x"]}));
+        };
+        define(&["shop"]);
+        ["own", "routed"].iter().for_each(|service| files.hosts(service, &backends));
+        let builder = daemon(&dir).haproxy(&version).files(&files.services());
+        let mut daemon = builder.set("haproxy.certificates", json!(dir.join("certs"))).start();
+        wait_for_ready(&daemon, "own", &addresses(&backends)).await;
+        wait_for_ready(&daemon, "routed", &addresses(&backends)).await;
+        let clients = ports.map(|port| Client::new(&ca.ca, SocketAddr::from(([127, 0, 0, 1], port))));
+        let default = clients[0].request().await.expect("it serves");
+        let before = reloads(&daemon).await;
+        // The client refuses the certificate of another name.
+        let serves = async |daemon: &Daemon, name: &str, is_served: bool| {
+            for client in &clients {
+                let answered = async || match client.named(name).request().await {
+                    Ok(_) => check(is_served, &"served"),
+                    Err(error) => check(!is_served && error.contains("not valid for name"), &error),
+                };
+                daemon.eventually(LIMIT, &format!("{version}: {name} is served: {is_served}"), answered).await;
+            }
+        };
+        certificate("b", &ca.certificate("b.test"));
+        define(&["shop", "b"]);
+        serves(&daemon, "b.test", true).await;
+        assert_eq!(clients[1].request().await.as_ref(), Ok(&default), "{version}: the first one stays the default");
+        define(&["shop"]);
+        serves(&daemon, "b.test", false).await;
+        certificate("c", &ca.certificate("c.test"));
+        define(&["shop", "c", "b"]);
+        serves(&daemon, "b.test", true).await;
+        serves(&daemon, "c.test", true).await;
+        // A renewed one is loaded, too.
+        certificate("c", &ca.certificate("localhost"));
+        serves(&daemon, "c.test", false).await;
+        assert_eq!(reloads(&daemon).await, before, "{version}: no reload");
+        // The next process has all of them, whoever starts it.
+        let pid = daemon.wait_until_haproxy_answers().await;
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        serves(&daemon, "b.test", true).await;
+        daemon.terminate().await;
+        daemon.start_again();
+        serves(&daemon, "b.test", true).await;
+        // Without a good certificate the service keeps what it has, and says so.
+        define(&["shop", "missing"]);
+        let refused = async || {
+            let status = daemon.status_json().await?.to_string();
+            check(status.contains("no good certificate missing"), &status)
+        };
+        daemon.eventually(LIMIT, "the missing certificate is reported", refused).await;
+        serves(&daemon, "b.test", true).await;
+        certificate("missing", &ca.certificate("missing.test"));
+        serves(&daemon, "missing.test", true).await;
+        serves(&daemon, "b.test", false).await;
     }
 }

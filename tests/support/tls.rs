@@ -17,6 +17,7 @@ pub struct TestCa {
     pub client_cert: PathBuf,
     /// Private key of that client (PKCS #8).
     pub client_key: PathBuf,
+    dir: TestDir,
 }
 
 impl TestCa {
@@ -32,13 +33,23 @@ impl TestCa {
         let (client_key, client_cert) = sign(&dir, "client");
         let both = [server_key, server_cert].map(|path| fs::read_to_string(path).expect("openssl has written it"));
         let server = dir.write("server-key-and-cert.pem", both.concat());
-        Self { ca: dir.join("ca.pem"), server, client_cert, client_key }
+        Self { ca: dir.join("ca.pem"), server, client_cert, client_key, dir }
+    }
+
+    /// Returns a new certificate for this DNS name, with its key.
+    pub fn certificate(&self, name: &str) -> String {
+        let files = sign_for(&self.dir, name, &format!("DNS:{name}"));
+        [files.0, files.1].map(|path| fs::read_to_string(path).expect("openssl has written it")).concat()
     }
 }
 
 /// Creates a key, and a certificate signed by the authority in `dir`.
 fn sign(dir: &TestDir, name: &str) -> (PathBuf, PathBuf) {
-    dir.write("extensions", "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n");
+    sign_for(dir, name, "IP:127.0.0.1,DNS:localhost")
+}
+
+fn sign_for(dir: &TestDir, name: &str, names: &str) -> (PathBuf, PathBuf) {
+    dir.write("extensions", format!("subjectAltName={names}\nbasicConstraints=CA:FALSE\n"));
     openssl(
         dir.path(),
         &format!(

@@ -108,7 +108,8 @@ fn foreign_change_of_the_file_is_repaired() {
 #[test]
 fn unchanged_file_is_left_alone() {
     let mut rig = Rig::serving(&[1]);
-    let text = crate::port::ConfigText { pieces: rig.reconciler.config().running.unwrap().pieces, map: None };
+    let text =
+        crate::port::ConfigText { pieces: rig.reconciler.config().running.unwrap().pieces, ..Default::default() };
     rig.wait(OBSERVE_INTERVAL);
     rig.feed(Input::FilesRead { config: Ok(text.joined()), map: Ok(None) });
     assert!(config_text(&mut rig).is_none());

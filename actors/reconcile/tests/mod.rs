@@ -1,6 +1,7 @@
 //! Tests of the reconciler alone: inputs, effects, and time as an argument.
 
 mod blocked;
+mod certificates;
 mod deployments;
 mod drift;
 mod earlier_run;

@@ -22,7 +22,7 @@ fn key(domain: &str) -> RouteKey {
     RouteKey::observed(&format!("0.0.0.0:80/{domain}.example/"))
 }
 
-fn routes(of: &[(&str, &str)]) -> Routes {
+pub(super) fn routes(of: &[(&str, &str)]) -> Routes {
     of.iter().map(|(domain, name)| (key(domain), service(name))).collect()
 }
 
@@ -31,7 +31,7 @@ fn map(of: &[(&str, &str)]) -> Option<ObservedRoutes> {
 }
 
 impl Rig {
-    fn deployed_with(&mut self, pid: u32, routes: &Routes) {
+    pub(super) fn deployed_with(&mut self, pid: u32, routes: &Routes) {
         let order = self.order().expect("a deployment was requested");
         let mut process = serving(order, pid, BTreeMap::new());
         process.frontends = BTreeMap::from([("0.0.0.0:80".parse().unwrap(), "frontend shared\n".into())]);

@@ -36,7 +36,7 @@ pub(in crate::cli) async fn mistakes(judged: &Judged, settings: &Settings, log: 
     let services = judged.services.iter().map(|judged| &judged.service);
     let file = rendered(settings, Some(version), &trial.map_path(), services);
     let map = file.has_frontends.then(|| Arc::from(""));
-    match trial.check(ConfigText { pieces: file.pieces.clone(), map }).await {
+    match trial.check(ConfigText { pieces: file.pieces.clone(), map, lists: file.lists.clone() }).await {
         Ok(_warnings) => Vec::new(),
         Err(CheckFailure::Failed(problem)) => unplaced(problem),
         Err(CheckFailure::Rejected { messages }) => {

@@ -45,7 +45,7 @@ async fn problems_of(text: &str, binary: HaproxyBinary) -> Vec<String> {
         Ok(trial) => trial,
         Err(problem) => return vec![problem],
     };
-    match trial.check(ConfigText { pieces: vec![text.into()], map: None }).await {
+    match trial.check(ConfigText { pieces: vec![text.into()], ..ConfigText::default() }).await {
         Ok(_warnings) => Vec::new(),
         Err(CheckFailure::Failed(problem)) => vec![problem],
         Err(CheckFailure::Rejected { messages }) => messages.iter().map(|message| described(message, text)).collect(),
