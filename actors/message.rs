@@ -38,8 +38,8 @@ use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
 use crate::model::{
-    Certificates, ChangeId, Descriptors, HostList, Observation, OperatorChoice, ProcessInfo, ProxyPolicy, Revision,
-    ServerName, ServiceDefinition, ServiceName,
+    Certificates, ChangeId, Descriptors, HostList, Observation, OnStop, OperatorChoice, ProcessInfo, ProxyPolicy,
+    Revision, ServerName, ServiceDefinition, ServiceName,
 };
 use crate::operator::{GuardDecision, OrderRefused, SetServer};
 use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedState};
@@ -201,11 +201,21 @@ pub struct ProxyExited {
 #[rtype(result = "Vec<u32>")]
 pub struct FindOrphans;
 
-/// main -> ProcessSupervisorActor: soft-stop HAProxy; processes that still run after the policy's `stop_timeout` are
-/// killed. Answers when no process is left.
+/// main -> ProcessSupervisorActor: the daemon stops. HAProxy is left running, and this answers when no start is under way;
+/// or it is soft-stopped, processes that still run after the policy's `stop_timeout` are killed, and this answers when no
+/// process is left.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct StopProxy;
+pub struct StopProxy {
+    /// What happens to HAProxy.
+    pub on_stop: OnStop,
+}
+
+/// ProcessSupervisorActor -> SocketHolderActor: close all sockets, also for the processes that inherited them, and open
+/// none any more.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct CloseSockets;
 
 /// main -> HaproxyStateActor: execute no more plans, and answer when all pending writes are done. A stop follows.
 #[derive(Debug, Clone, Message)]

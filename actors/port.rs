@@ -344,6 +344,8 @@ pub trait HeldSocket {
     fn descriptor(&self) -> Option<RawFd>;
     /// Returns the address it listens on.
     fn address(&self) -> ListenAddress;
+    /// Refuses new clients from now on, also where another process has the socket and does not run.
+    fn refuse_clients(&self) {}
 }
 
 /// Opens listening sockets.

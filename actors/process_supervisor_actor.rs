@@ -29,10 +29,10 @@ use crate::deployment::{DeploymentPeers, Processes, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::STOP_GRACE;
 use crate::message::{
-    Deploy, FindOrphans, LaunchError, LaunchProxy, OrphanAdopted, PolicyChanged, ProxyAnswers, ProxyExited,
-    ProxyStarted, Record, ServerHealthReported, StopProxy,
+    CloseSockets, Deploy, FindOrphans, LaunchError, LaunchProxy, OrphanAdopted, PolicyChanged, ProxyAnswers,
+    ProxyExited, ProxyStarted, Record, ServerHealthReported, StopProxy,
 };
-use crate::model::{ProcessInfo, ProxyManagement, ProxyPolicy};
+use crate::model::{OnStop, ProcessInfo, ProxyManagement, ProxyPolicy};
 use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, RunningProcess};
 
 /// The recipients of the supervisor's messages.
@@ -87,8 +87,8 @@ struct Progress {
     starting: watch::Sender<bool>,
     /// Whether a search for orphaned processes is under way.
     searching: watch::Sender<bool>,
-    /// Whether this daemon is stopping HAProxy.
-    stopping: watch::Sender<bool>,
+    /// What happens to HAProxy, once this daemon is stopping.
+    stopping: watch::Sender<Option<OnStop>>,
     /// How many processes are left, including one that is being started.
     left: watch::Sender<usize>,
 }
@@ -158,7 +158,7 @@ impl ProcessSupervisorActor {
             return;
         }
         self.current = None;
-        if *self.progress.stopping.borrow() {
+        if self.progress.stopping.borrow().is_some() {
             info!(self.log, "HAProxy has stopped"; "pid" => pid, "exit" => %exit);
             return;
         }
@@ -201,7 +201,7 @@ impl ProcessSupervisorActor {
             tokio::select! {
                 () = sleep_until(not_before) => {}
                 // An error means that the supervisor has ended; then nothing is started, either.
-                _ = stopping.wait_for(|stopping| *stopping) => {}
+                _ = stopping.wait_for(Option::is_some) => {}
             }
         };
         let start = move |(), supervisor: &mut Self, _: &mut Context<Self>| {
@@ -212,7 +212,7 @@ impl ProcessSupervisorActor {
             supervisor.count_left();
             let log = supervisor.log.clone();
             async move {
-                if *stopping.borrow() {
+                if stopping.borrow().is_some() {
                     return Err(LaunchError::Stopping);
                 }
                 if let Some((path, text)) = state_file {
@@ -221,7 +221,7 @@ impl ProcessSupervisorActor {
                 if with_candidate {
                     ports.config_file.promote().await.map_err(LaunchError::File)?;
                 }
-                if *stopping.borrow() {
+                if stopping.borrow().is_some() {
                     return Err(LaunchError::Stopping);
                 }
                 ports.processes.start(descriptors, replaces).await.map_err(LaunchError::Start)
@@ -243,8 +243,9 @@ impl ProcessSupervisorActor {
                 let mut stopping = supervisor.progress.stopping.subscribe();
                 async move {
                     let process = started?;
-                    if *stopping.borrow() {
-                        if ours {
+                    let stop = *stopping.borrow();
+                    if let Some(on_stop) = stop {
+                        if ours && on_stop == OnStop::Stop {
                             // The stop came during the start of the process and did not reach it. A process that is already
                             // gone is no error.
                             let _ = ports.processes.signal(process.pid, ProcessSignal::SoftStop);
@@ -254,7 +255,7 @@ impl ProcessSupervisorActor {
                     tokio::select! {
                         biased;
                         // A stop at this point lets it drain: it must not be killed because it does not answer.
-                        _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
+                        _ = stopping.wait_for(Option::is_some) => Err(LaunchError::Stopping),
                         outcome = until_it_answers(&ports, &answers, process, ours) => outcome,
                     }
                 }
@@ -416,11 +417,11 @@ impl Handler<FindOrphans> for ProcessSupervisorActor {
 impl Handler<StopProxy> for ProcessSupervisorActor {
     type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, _: StopProxy, _: &mut Self::Context) -> Self::Result {
-        self.progress.stopping.send_replace(true);
+    fn handle(&mut self, StopProxy { on_stop }: StopProxy, _: &mut Self::Context) -> Self::Result {
+        self.progress.stopping.send_replace(Some(on_stop));
         self.ports.runtime.disconnect();
-        if self.management != ProxyManagement::Supervised {
-            info!(self.log, "HAProxy is left running, because this daemon does not run it");
+        if self.management != ProxyManagement::Supervised || on_stop == OnStop::Leave {
+            info!(self.log, "HAProxy is left running"; "processes" => self.processes.len());
             return Box::pin(self.none_is_starting(self.stop_timeout).into_actor(self));
         }
         // A stop also includes an orphaned HAProxy that this daemon has not adopted yet.
@@ -433,6 +434,8 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
             info!(supervisor.log, "stopping HAProxy softly";
                 "processes" => supervisor.processes.len(), "timeout_ms" => millis(supervisor.stop_timeout));
             supervisor.signal_all(ProcessSignal::SoftStop);
+            // Otherwise clients would still be accepted by the kernel, and wait for an answer that never comes.
+            supervisor.sockets.close.do_send(CloseSockets);
             supervisor.all_ended(supervisor.stop_timeout).into_actor(supervisor)
         });
         Box::pin(

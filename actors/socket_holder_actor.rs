@@ -11,8 +11,8 @@ use slog::{Logger, error, info, warn};
 use crate::decide::routing::FrontendKind;
 use crate::limits::BIND_RETRY;
 use crate::message::{
-    AdoptSockets, GetState, HoldSockets, NotOpened, ReleaseSockets, SocketOpened, SocketsHeld, WaitOnlyFor,
-    WantedSockets,
+    AdoptSockets, CloseSockets, GetState, HoldSockets, NotOpened, ReleaseSockets, SocketOpened, SocketsHeld,
+    WaitOnlyFor, WantedSockets,
 };
 use crate::model::{Descriptors, ListenAddress, ServiceName};
 use crate::port::{HeldSocket, ListeningSockets};
@@ -28,6 +28,8 @@ pub struct SocketHolderActor {
     failed: FailedBinds,
     /// Whether a retry of failed binds is scheduled.
     retry_waits: bool,
+    /// Whether the daemon stops, so that no socket is opened any more.
+    is_closed: bool,
     haproxy: Recipient<SocketOpened>,
     log: Logger,
 }
@@ -123,6 +125,7 @@ impl SocketHolderActor {
             base: BTreeSet::new(),
             failed: FailedBinds::default(),
             retry_waits: false,
+            is_closed: false,
             haproxy,
             log,
         }
@@ -167,6 +170,9 @@ impl SocketHolderActor {
     fn opened(&mut self, address: &ListenAddress, owner: &str) -> Result<Option<RawFd>, String> {
         if let Some(held) = self.held.get(address) {
             return Ok(held.descriptor());
+        }
+        if self.is_closed {
+            return Err("the daemon is stopping".to_owned());
         }
         let socket = self.sockets.open(address)?;
         let descriptor = socket.descriptor();
@@ -301,6 +307,18 @@ impl Handler<ReleaseSockets> for SocketHolderActor {
             }
             wanted
         });
+    }
+}
+
+impl Handler<CloseSockets> for SocketHolderActor {
+    type Result = ();
+
+    fn handle(&mut self, _: CloseSockets, _: &mut Self::Context) {
+        self.is_closed = true;
+        self.failed = FailedBinds::default();
+        let held = std::mem::take(&mut self.held);
+        info!(self.log, "new clients are refused"; "sockets" => held.len());
+        held.values().for_each(|socket| socket.refuse_clients());
     }
 }
 

@@ -10,7 +10,7 @@
 //! HaproxyStateActor  --SaveState--> StateStoreActor
 //! HaproxyStateActor  --ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
-//! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets, ReleaseSockets-->
+//! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets, ReleaseSockets, CloseSockets-->
 //!                    SocketHolderActor
 //! ProcessSupervisorActor --OrphanAdopted, ProxyStarted, ProxyAnswers, ServerHealthReported, ProxyExited-->
 //!                    HaproxyStateActor
@@ -42,7 +42,7 @@ use crate::message::{
     ListWatchers, OverridesChanged, PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh,
     RefreshService, ReloadProxy, SettingsRefused, StopProxy, WatcherHandle,
 };
-use crate::model::{Certificates, ProxyManagement, ProxyPolicy, ServiceName};
+use crate::model::{Certificates, OnStop, ProxyManagement, ProxyPolicy, ServiceName};
 use crate::name_lookup_actor::NameLookupActor;
 use crate::operator::{GuardDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
@@ -136,7 +136,8 @@ impl Actors {
             SocketPeers {
                 hold: to_sockets.way(sockets.clone().recipient()),
                 adopt: to_sockets.way(sockets.clone().recipient()),
-                release: to_sockets.way(sockets.recipient()),
+                release: to_sockets.way(sockets.clone().recipient()),
+                close: to_sockets.way(sockets.recipient()),
             },
             &orders.policy,
             SupervisorPeers {
@@ -342,15 +343,15 @@ impl Actors {
         self.settings_refused.do_send(SettingsRefused { mistakes });
     }
 
-    /// Stops HAProxy, softly first, and resolves when no process of it is left.
-    pub async fn stop(&self) {
+    /// Ends the work of the actors. Resolves when no HAProxy process is left, unless they are left running.
+    pub async fn stop(&self, on_stop: OnStop) {
         // An actor that has ended has nothing left to write or to stop.
         let written = async {
             for actor in &self.shutdown {
                 let _ = actor.send(BeginShutdown).await;
             }
         };
-        let _ = tokio::join!(written, self.stop.send(StopProxy));
+        let _ = tokio::join!(written, self.stop.send(StopProxy { on_stop }));
     }
 }
 

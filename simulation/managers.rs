@@ -8,7 +8,7 @@ use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::{DiscoveryPolicy, ProxyPolicy, Quotas};
+use proxymgr_actors::model::{DiscoveryPolicy, OnStop, ProxyPolicy, Quotas};
 use proxymgr_actors::port::{DefinitionSource, HostSources, SavedState};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -94,7 +94,7 @@ impl World {
     pub async fn stop_manager(&self) {
         self.note("the world", "manager", "SIGTERM");
         if let Some(actors) = self.actors() {
-            actors.stop().await;
+            actors.stop(OnStop::Stop).await;
         }
         let left: Vec<u32> = self.with(|things| things.processes.keys().copied().collect());
         if !left.is_empty() {

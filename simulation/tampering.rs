@@ -6,8 +6,8 @@ use std::time::Duration;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{
-    AdminState, BaseConfig, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, RuntimeCommand, ServerId,
-    ServerName, ServiceName, UpdateChoice,
+    AdminState, BaseConfig, LifeCyclePolicy, OldProcessLimits, OnStop, ProxyManagement, ProxyPolicy, RuntimeCommand,
+    ServerId, ServerName, ServiceName, UpdateChoice,
 };
 use proxymgr_actors::port::{ConfigText, SavedService};
 use tokio::time::sleep;
@@ -66,6 +66,7 @@ fn policy(settings: u8) -> ProxyPolicy {
         },
         reload_interval: Duration::from_secs(reload_s),
         stop_timeout: Duration::from_secs(30),
+        on_stop: OnStop::Stop,
         observe_interval: Duration::from_secs(observe_s),
         life_cycle: LifeCyclePolicy::default(),
         update: UpdateChoice::default(),

@@ -396,8 +396,9 @@ impl Daemon {
 
     /// Stops HAProxy gracefully; at a second signal, at once.
     async fn stop(&self, signals: &mut Signals, actors: &Actors) {
-        notify::stopping();
-        let stop = actors.stop();
+        let on_stop = self.settings.haproxy.policy.on_stop;
+        notify::stopping(on_stop);
+        let stop = actors.stop(on_stop);
         tokio::pin!(stop);
         loop {
             tokio::select! {
@@ -408,7 +409,7 @@ impl Daemon {
                     let policy = self.settings.haproxy.policy.clone();
                     let policy = Arc::new(ProxyPolicy { stop_timeout: Duration::ZERO, ..policy });
                     actors.change_policy(&PolicyChanged { policy, ..self.policy() });
-                    if timeout(HARD_STOP_TIMEOUT, actors.stop()).await.is_err() {
+                    if timeout(HARD_STOP_TIMEOUT, actors.stop(on_stop)).await.is_err() {
                         warn!(self.log, "HAProxy did not exit in time; exiting anyway");
                     }
                     return;

@@ -385,6 +385,7 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
     let has_state_file = reader.switch("haproxy.state_file");
     let reload_interval = reader.duration("haproxy.reload_interval");
     let stop_timeout = reader.duration("haproxy.stop_timeout");
+    let on_stop = haproxy_run::read_on_stop(reader);
     let observe_interval = reader.duration("haproxy.observe_interval");
     let life_cycle = guards::read_life_cycle(reader);
     let update = reader.choice("haproxy.update").and_then(UpdateChoice::parse);
@@ -416,6 +417,7 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
             base_config: BaseConfig { files, global, defaults, socket_path, map_path, state_file, management },
             reload_interval: reload_interval?,
             stop_timeout: stop_timeout?,
+            on_stop: on_stop?,
             observe_interval: observe_interval?,
             life_cycle: life_cycle?,
             update: update?,

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use actix::{MailboxError, Recipient};
 use slog::Logger;
 
-use crate::message::{AdoptSockets, FindOrphans, HoldSockets, LaunchProxy, OrphanAdopted, ReleaseSockets};
+use crate::message::{
+    AdoptSockets, CloseSockets, FindOrphans, HoldSockets, LaunchProxy, OrphanAdopted, ReleaseSockets,
+};
 use crate::port::{ConfigFile, RuntimeApi};
 
 /// The recipients of a deployment's requests for sockets.
@@ -17,6 +19,8 @@ pub struct SocketPeers {
     pub adopt: Recipient<AdoptSockets>,
     /// Closes them, where no process serves.
     pub release: Recipient<ReleaseSockets>,
+    /// Closes all of them for good.
+    pub close: Recipient<CloseSockets>,
 }
 
 /// The peers of a deployment.

@@ -46,8 +46,8 @@ pub use operator_choice::OperatorChoice;
 pub use persistent_id::{InvalidPersistentId, PersistentId};
 pub use plan_class::PlanClass;
 pub use policy::{
-    BaseConfig, BaseFile, DiscoveryPolicy, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, Quotas,
-    certificates_path_of, map_path_of,
+    BaseConfig, BaseFile, DiscoveryPolicy, LifeCyclePolicy, OldProcessLimits, OnStop, ProxyManagement, ProxyPolicy,
+    Quotas, certificates_path_of, map_path_of,
 };
 pub use proxy::{
     AgentState, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic,

@@ -73,6 +73,16 @@ pub enum ProxyManagement {
     External,
 }
 
+/// What happens to a HAProxy that this daemon runs when the daemon stops.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnStop {
+    /// It refuses new clients, finishes its requests and exits.
+    #[default]
+    Stop,
+    /// It keeps serving, and the next daemon adopts it.
+    Leave,
+}
+
 /// How HAProxy is managed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyPolicy {
@@ -82,6 +92,8 @@ pub struct ProxyPolicy {
     pub reload_interval: Duration,
     /// How long HAProxy may keep serving open connections while the daemon stops.
     pub stop_timeout: Duration,
+    /// What happens to HAProxy when the daemon stops.
+    pub on_stop: OnStop,
     /// The interval of observations.
     pub observe_interval: Duration,
     /// The defaults for added and removed servers.

@@ -22,7 +22,7 @@ impl ProcessSupervisorActor {
 
     /// Ends the processes beyond the limits, and sets a timer for the next that reaches the maximum age.
     pub(super) fn govern(&mut self, ctx: &mut Context<Self>) {
-        if *self.progress.stopping.borrow() {
+        if self.progress.stopping.borrow().is_some() {
             return;
         }
         let draining = self.draining();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxymgr_actors::model::ProcessInfo;
+use proxymgr_actors::model::{OnStop, ProcessInfo};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::Actors;
 use sd_notify::NotifyState;
@@ -74,8 +74,12 @@ pub fn reloading() {
 }
 
 /// Notifies systemd that the daemon stops.
-pub fn stopping() {
-    notify(&[NotifyState::Stopping, NotifyState::Status("HAProxy is draining")]);
+pub fn stopping(on_stop: OnStop) {
+    let status = match on_stop {
+        OnStop::Stop => "HAProxy is draining",
+        OnStop::Leave => "HAProxy is left running",
+    };
+    notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
 fn notify(states: &[NotifyState<'_>]) {

@@ -17,8 +17,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::ReuseAddr;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, listen, setsockopt,
-    socket,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, listen,
+    setsockopt, shutdown, socket,
 };
 use proxymgr_actors::limits::{LISTEN_BACKLOG, PORT_HOLDER_KEEP};
 use proxymgr_actors::model::ListenAddress;
@@ -200,6 +200,12 @@ impl HeldSocket for Held {
     fn address(&self) -> ListenAddress {
         self.address.clone()
     }
+
+    fn refuse_clients(&self) {
+        // shutdown(2) ends the listening of the socket itself, for all processes that have it: closing this copy would
+        // leave that of a frozen HAProxy. An error means that it does not listen any more.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +237,19 @@ mod tests {
             assert!(connects(&address), "{address}");
             drop(held);
             assert!(!connects(&address), "{address}");
+        }
+    }
+
+    #[test]
+    fn refused_clients_are_refused_by_all_copies() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        for wanted in [any_port(), ListenAddress::unix(path.to_str().unwrap()).unwrap()] {
+            let held = opened(&wanted).unwrap();
+            let copy = KernelListeningSockets::new().adopt(std::process::id()).unwrap();
+            assert!(connects(&held.address()));
+            held.refuse_clients();
+            assert!(!connects(&held.address()) && !copy.is_empty(), "{}", held.address());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxymgr_actors::model::ProxyManagement;
+use proxymgr_actors::model::{OnStop, ProxyManagement};
 
 use super::command_line::CommandLine;
 use super::reader::Reader;
@@ -62,6 +62,11 @@ impl RunSettings {
     pub fn needs_program(&self) -> bool {
         !matches!(self.way, RunWay::External | RunWay::Command { check: Some(_), .. })
     }
+}
+
+/// Reads `haproxy.on_stop`.
+pub(super) fn read_on_stop(reader: &mut Reader) -> Option<OnStop> {
+    Some(if reader.choice("haproxy.on_stop")? == "leave" { OnStop::Leave } else { OnStop::Stop })
 }
 
 /// Reads how HAProxy is run.

@@ -123,6 +123,9 @@ pub enum TakesEffect {
 /// The log levels, from the least verbose.
 pub const LEVELS: &[&str] = &["critical", "error", "warning", "info", "debug", "trace"];
 
+/// What happens to HAProxy when the daemon stops.
+pub const ON_STOP: &[&str] = &["stop", "leave"];
+
 /// How HAProxy can be run.
 pub const RUN_WAYS: &[&str] = &["supervise", "systemd", "binary", "command", "none"];
 

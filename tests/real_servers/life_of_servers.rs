@@ -11,7 +11,7 @@ use proxymgr::proxy::haproxy_binary::HaproxyBinary;
 use proxymgr::saved_state;
 use proxymgr::settings::{Settings, SettingsSources};
 use proxymgr_actors::clock::Clock;
-use proxymgr_actors::model::{AdminState, ServerName, ServiceName};
+use proxymgr_actors::model::{AdminState, OnStop, ServerName, ServiceName};
 use proxymgr_actors::operator::{Order, SetServer};
 use proxymgr_actors::wiring::Actors;
 use serde_json::json;
@@ -174,7 +174,7 @@ fn override_survives_reload_and_restart() {
             eventually(LIMIT, &format!("HAProxy {} has the drain", version.label), restored).await;
             actors.order(set(AdminState::Ready, None)).await.expect("the order is carried out");
             wait_until_ready(&socket, &backends).await;
-            actors.stop().await;
+            actors.stop(OnStop::Stop).await;
         });
     }
 }

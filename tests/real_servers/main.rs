@@ -23,6 +23,7 @@ mod slots;
 mod stage;
 mod state_file;
 mod status_page;
+mod stops;
 mod targets;
 mod traffic;
 mod two_lanes;

@@ -30,9 +30,9 @@ use crate::decide::service_definition;
 use crate::journal::{Event, JournalEntry};
 use crate::model::{
     Address, AdminState, BaseConfig, Blocker, ChangeId, Descriptors, Endpoint, Host, HostList, LifeCyclePolicy, Moment,
-    Observation, ObservedServer, ObservedServers, OldProcessLimits, OperatorChoice, ProcessInfo, ProxyManagement,
-    ProxyPolicy, ProxyVersion, RawDefinition, Revision, RuntimeCommand, ServerName, ServiceDefinition, ServiceName,
-    UpdateChoice,
+    Observation, ObservedServer, ObservedServers, OldProcessLimits, OnStop, OperatorChoice, ProcessInfo,
+    ProxyManagement, ProxyPolicy, ProxyVersion, RawDefinition, Revision, RuntimeCommand, ServerName, ServiceDefinition,
+    ServiceName, UpdateChoice,
 };
 use crate::port::{Answer, RuntimeError, SavedService};
 use crate::snapshot::{HaproxyState, ProxyPhase, ServiceState};
@@ -57,6 +57,7 @@ fn policy() -> ProxyPolicy {
         },
         reload_interval: RELOAD_INTERVAL,
         stop_timeout: Duration::from_secs(30),
+        on_stop: OnStop::Stop,
         observe_interval: OBSERVE_INTERVAL,
         life_cycle: LifeCyclePolicy::default(),
         update: UpdateChoice::Auto,

@@ -3,7 +3,7 @@
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
 use proxymgr_actors::message::SeenHost;
-use proxymgr_actors::model::{HostRecord, RuntimeCommand, ServerId, ServerName, ServiceName};
+use proxymgr_actors::model::{HostRecord, OnStop, RuntimeCommand, ServerId, ServerName, ServiceName};
 use proxymgr_actors::snapshot::ProxyPhase;
 use proxymgr_simulation::scripted::{self, config_state, haproxy_state, in_virtual_time, journal, wait, watcher_state};
 use tokio::time::sleep;
@@ -453,7 +453,7 @@ fn change_is_journalled_from_event_to_result() {
 fn stop_ends_haproxy_softly() {
     in_virtual_time(async |world| {
         let actors = serve(&world, &[("web", WEB, &[1])]).await;
-        actors.stop().await;
+        actors.stop(OnStop::Stop).await;
         assert_eq!(world.signals().len(), 1);
         wait(60).await;
         assert_eq!(world.starts(), 1, "nothing is started again");

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::message::SeenHost;
-use proxymgr_actors::model::{AdminState, Host, OperatorChoice, RuntimeCommand, ServerId, ServerName, ServiceName};
+use proxymgr_actors::model::{
+    AdminState, Host, OnStop, OperatorChoice, RuntimeCommand, ServerId, ServerName, ServiceName,
+};
 use proxymgr_actors::operator::{Order, OrderRefused, SetServer};
 use proxymgr_actors::port::SavedService;
 use proxymgr_actors::wiring::Actors;
@@ -113,7 +115,7 @@ fn slow_older_save_does_not_win() {
         world.takes(Work::Save, Duration::ZERO);
         order(&actors, choose(2, AdminState::Maint)).await;
         // The end of the daemon does not wait for a timer.
-        actors.stop().await;
+        actors.stop(OnStop::Stop).await;
         // Longer than the older save takes, and shorter than the time until the next one.
         wait(2).await;
         assert_eq!(saved(&world)[0].choices.len(), 2);

@@ -4,7 +4,7 @@ use proxymgr_actors::model::UpdateChoice;
 
 use super::super::TakesEffect::{OnReload, OnRestart};
 use super::super::Unset::{Empty, Otherwise, Text};
-use super::super::{Key, Kind, RUN_WAYS, key};
+use super::super::{Key, Kind, ON_STOP, RUN_WAYS, key};
 use super::{DAY, HOUR, WEEK, duration};
 
 /// `haproxy`.
@@ -218,6 +218,19 @@ pub(super) const HAPROXY: &[Key] = &[
         Text("30s"),
         OnReload,
         "How long HAProxy may finish open connections after proxymgr was stopped. Then it is killed.",
+    ),
+    key(
+        "haproxy.on_stop",
+        Kind::Choice(ON_STOP),
+        Text("stop"),
+        OnReload,
+        "What happens to HAProxy when proxymgr stops (SIGTERM, SIGINT), with run: supervise.",
+    )
+    .details(
+        "  stop   new clients are refused at once, requests in progress finish within stop_timeout, HAProxy exits.\n\
+         \x20 leave  HAProxy keeps serving, and the next proxymgr adopts it: a restart by a package manager or a supervisor \
+                  loses no request. To end HAProxy for good, send it SIGUSR1, or set stop and stop proxymgr.\n\
+         With any other run, HAProxy keeps serving.",
     ),
     key(
         "haproxy.observe_interval",
