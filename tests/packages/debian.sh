@@ -9,6 +9,11 @@ old=$(realpath "$1") new=$(realpath "$2")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch"/{upper,work,root}
+overlay="lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work"
+if ! unshare --mount mount -t overlay overlay -o "$overlay" "$scratch/root"; then
+    echo "debian.sh: SKIPPED, this machine permits no overlay of its root"
+    exit 0
+fi
 cp "$old" "$scratch/old.deb"
 cp "$new" "$scratch/new.deb"
 
@@ -51,10 +56,10 @@ inside() {
     echo "debian.sh: installed, upgraded, removed and purged"
 }
 
-export scratch
+export scratch overlay
 export -f inside
 unshare --mount --pid --fork bash -euo pipefail -c '
-    mount -t overlay overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" "$scratch/root"
+    mount -t overlay overlay -o "$overlay" "$scratch/root"
     root=$scratch/root
     mkdir -p "$root/package"
     mv "$scratch/old.deb" "$scratch/new.deb" "$root/package/"
