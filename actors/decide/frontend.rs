@@ -2,7 +2,7 @@
 //!
 //! The lookup uses `map_beg`, which finds the longest key that is a prefix of the text, on every version: first
 //! `ADDRESS/DOMAIN/PATH/` for the exact domain, then `*.` with the parent domains, from the longest to the shortest,
-//! then `*`. Before each lookup stand the [rules](super::match_rules) of services with further conditions.
+//! then `*`. Before each lookup stand the rules of services with further conditions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -3,7 +3,7 @@
 //! The exact domain precedes `*.`, a longer `*.` domain precedes a shorter one, and all of them precede a service for
 //! any other domain; with the same domain the longest path wins. HAProxy looks the service up in a map
 //! ([`frontend`](super::frontend)), which is updated at run time. Services with conditions beside domain and path have a
-//! [rule](super::match_rules) in the frontend instead, before the map is looked up for the same domain.
+//! rule in the frontend instead, before the map is looked up for the same domain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
