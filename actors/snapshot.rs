@@ -237,9 +237,9 @@ pub struct ProxyCounts {
 pub struct ServiceState {
     /// The address it listens on.
     pub listen: Option<String>,
-    /// Its domains, with its path prefix, if any.
-    #[serde(default)]
-    pub domains: Vec<String>,
+    /// Its definition.
+    #[serde(flatten)]
+    pub defined: DefinitionFacts,
     /// The newest revision received.
     pub revision: Revision,
     /// The number of desired servers.
@@ -256,9 +256,6 @@ pub struct ServiceState {
     /// The slot of each server that is in one, which is its name in HAProxy.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<ServerName, ServerName>,
-    /// The guard's `min_hosts`: a list with fewer hosts is blocked.
-    #[serde(default)]
-    pub min_hosts: usize,
     /// The state of each server in HAProxy.
     pub servers: Arc<BTreeMap<ServerName, ServerState>>,
     /// Its servers that are not simply in traffic.
@@ -296,6 +293,26 @@ impl ServiceState {
     }
 }
 
+/// What the definition of a service says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionFacts {
+    /// Where it comes from: the path of a file, or `znode /service_config/web`.
+    #[serde(default)]
+    pub origin: Arc<str>,
+    /// Its domains, with its path prefix, if any.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// The guard's `min_hosts`: a list with fewer hosts is blocked.
+    #[serde(default)]
+    pub min_hosts: usize,
+    /// The names of the certificates on its listeners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
+    /// Whether HAProxy checks the health of its servers. Without checks every server counts as up.
+    #[serde(default)]
+    pub checks_health: bool,
+}
+
 /// The servers of a service that are not simply in traffic.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ServerExceptions {
@@ -314,6 +331,9 @@ pub struct ServerExceptions {
     /// New servers whose weight ramps up.
     #[serde(default)]
     pub rising: BTreeMap<ServerName, RisingServer>,
+    /// Servers that are down by their health checks, and since when, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub down_since_unix_ms: BTreeMap<ServerName, u64>,
 }
 
 /// The last change of a service that was applied.

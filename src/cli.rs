@@ -5,6 +5,7 @@ mod connect;
 mod daemon_args;
 mod desired;
 mod events;
+mod host;
 mod import;
 mod man;
 mod orders;
@@ -40,8 +41,10 @@ Examples:
   proxymgr run -c /etc/proxymgr/proxymgr.yml       run the daemon in the foreground
   proxymgr plan                                    show pending changes of HAProxy, with reasons
   proxymgr status                                  show the status of the daemon; top follows it
+  proxymgr status web                              show all about one service
   proxymgr events --follow --service web           follow the journal of a service
   proxymgr server drain web 10.0.0.1:80 --for 10m  drain a server for ten minutes
+  proxymgr host drain 10.0.0.1 --reason 'new disk' drain all servers at an address, in every service
 
 Settings:
   defaults < the YAML file < environment < flags.
@@ -54,9 +57,10 @@ Signals to the daemon:
   SIGUSR1           read all sources again
 
 Exit codes:
-  0   success
-  1   invalid settings, definition or scenario, or an expectation of a scenario failed
-  2   invalid command line
+  0   success; of status: no problem
+  1   invalid settings, definition or scenario, or an expectation of a scenario failed; of status: problems, and clients
+      are served
+  2   invalid command line; of status: HAProxy does not run the desired state, or clients of a service get no answer
   3   another proxymgr manages the same haproxy.cfg
   4   something required is missing, in use or not permitted, or no daemon answers
   5   the daemon refused the order; nothing has changed
@@ -82,7 +86,7 @@ enum Command {
     Render(GatherArgs),
     /// Print the pending changes of the running HAProxy, with reasons; apply nothing.
     Plan(GatherArgs),
-    /// Show the status of the running daemon.
+    /// Show the status of the running daemon, or all about one service. Exits with 1 or 2 if there are problems.
     Status(status::StatusArgs),
     /// Show the status on a screen that is updated; services with problems first.
     Top(top::TopArgs),
@@ -90,6 +94,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Override the state of one server: drain, maint, or ready to end the override.
     Server(orders::ServerArgs),
+    /// Show where an address serves, its state everywhere and its recent events; or drain it in every service.
+    Host(host::HostArgs),
     /// Accept a change that a guard blocks, also one that was rejected before.
     Accept(orders::GuardArgs),
     /// Reject a change that a guard blocks: the current list stays in use until the source changes.
@@ -184,6 +190,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Top(args) => top::top(&args),
         Command::Events(args) => events::events(&args),
         Command::Server(args) => orders::server(&args),
+        Command::Host(args) => host::host(&args),
         Command::Accept(args) => orders::accept(&args),
         Command::Reject(args) => orders::reject(&args),
         Command::Refresh(args) => orders::refresh(&args),

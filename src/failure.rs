@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::settings::Mistakes;
 use crate::status::client::AskError;
+use crate::status::severity::Severity;
 use proxymgr_simulation::scenario::ScenarioMistakes;
 
 /// Why a command failed; printed to the terminal or the log of the supervisor.
@@ -15,6 +16,9 @@ pub enum Failure {
     /// The command has printed the problems already.
     #[error("")]
     Reported,
+    /// The command has printed the problems of the daemon, or of one service; this is the worst of them.
+    #[error("")]
+    Unwell(Severity),
     /// The failure is in the JSON log already.
     #[error("{0}")]
     Logged(Box<Self>),

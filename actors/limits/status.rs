@@ -47,6 +47,9 @@ pub const STATUS_GONE_ROWS_MAX: usize = 1_000;
 /// The most entries of one server's history that are shown.
 pub const STATUS_STORY_ENTRIES_MAX: usize = 100;
 
+/// The most journal entries about the servers at one address that are shown.
+pub const STATUS_HOST_ENTRIES_MAX: usize = 50;
+
 /// The most open connections of the status listener; further ones wait in the kernel. Idle ones are closed.
 pub const STATUS_CONNECTIONS_MAX: usize = 1_024;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::down_servers::DownServers;
 use super::input::Overrides;
 use super::server_life::ServerLife;
 use crate::decide::deployment::SectionSpec;
@@ -172,6 +173,8 @@ pub struct DesiredService {
     pub overrides: Overrides,
     /// The servers that are in transition.
     pub life: ServerLife,
+    /// Its servers that are down.
+    pub down: DownServers,
     /// Its pending and last applied changes.
     pub changes: Changes,
     /// The reason why it does not run with its current definition.
@@ -197,6 +200,7 @@ impl DesiredService {
             ids: retained.ids,
             overrides: retained.overrides,
             life: ServerLife::default(),
+            down: DownServers::default(),
             changes: Changes::default(),
             blocked: None,
         };

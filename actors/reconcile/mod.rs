@@ -21,6 +21,7 @@ mod deploying;
 mod deployment_lane;
 mod desired;
 mod discovery_events;
+mod down_servers;
 mod effect;
 mod exchange;
 mod files;

@@ -1,5 +1,7 @@
 //! Runtime lane: observes HAProxy's state periodically and whenever it is unknown, and repairs drift.
 
+use std::sync::Arc;
+
 use super::effect::{Effect, warn};
 use super::input::Observed;
 use super::observed::{Differences, Running};
@@ -82,6 +84,7 @@ impl State {
         if !self.settings.is_supervised() {
             self.record_health_changes(&servers);
         }
+        self.note_down_servers(&servers, now);
         let Some(running) = self.process.running_mut() else { return };
         let Differences { drift, verified } = running.observe(services, servers, &meanwhile.services, now.instant);
         self.work.drift_found(drift.keys().filter(|name| !unknown.contains_key(name)).cloned());
@@ -99,6 +102,17 @@ impl State {
         }
         self.look_up_names();
         self.routes_observed(routes.filter(|_| !meanwhile.routes));
+    }
+
+    /// Notes since when servers are down.
+    fn note_down_servers(&mut self, servers: &Observation, now: Moment) {
+        let Some(running) = self.process.running() else { return };
+        for (name, observed) in &servers.services {
+            let is_same = running.sections.get(name).is_some_and(|section| Arc::ptr_eq(&section.observed, observed));
+            if let Some(service) = self.desired.services.get_mut(name).filter(|_| !is_same) {
+                service.down.observe(observed, &service.slots, now.unix_ms);
+            }
+        }
     }
 
     /// Records the servers that went down or came up. For a process that the daemon started, its log reports them, with

@@ -8,12 +8,16 @@ use super::desired::DesiredService;
 use super::section::Section;
 use super::server_life::{Leaving, Rising};
 use super::state::State;
+use crate::decide::haproxy_config::default_server_words;
 use crate::decide::routing::{keys, routed_at};
 use crate::decide::slots::SlotTable;
 use crate::limits::RUNTIME_SILENCE_TOLD;
-use crate::model::{AgentState, Moment, ProxyManagement, ServerName, ServerState, ServiceDefinition, ServiceName};
+use crate::model::{
+    AgentState, Moment, ProxyManagement, ServerName, ServerState, ServiceDefinition, ServiceName, Word,
+};
 use crate::snapshot::{
-    HaproxyState, LastChange, LeavingServer, ProblemsSince, ProxyPhase, RisingServer, ServerExceptions, ServiceState,
+    DefinitionFacts, HaproxyState, LastChange, LeavingServer, ProblemsSince, ProxyPhase, RisingServer,
+    ServerExceptions, ServiceState,
 };
 
 /// The problem that is reported while HAProxy does not answer.
@@ -92,14 +96,13 @@ impl State {
         let applied = service.changes.last_applied;
         ServiceState {
             listen: service.definition.addresses().next().map(|address| address.to_string()),
-            domains: domains(&service.definition),
+            defined: defined(&service.definition, &self.settings.inherited),
             revision: service.source.revision.unwrap_or_default(),
             desired: service.hosts.len(),
             update: service.strategy.strategy,
             update_reason: service.strategy.why.clone(),
             free_slots: service.slots_in_use().map(|slots| section.map_or(0, |section| free_slots(section, slots))),
             slots: service.slots.taken(),
-            min_hosts: service.definition.removal.min_hosts,
             servers: section.map(|section| section.reported_states(slots_of(service))).unwrap_or_default(),
             exceptions: ServerExceptions {
                 operator: service.overrides.clone(),
@@ -107,6 +110,7 @@ impl State {
                 agent_weights: section.map(agent_weights).unwrap_or_default(),
                 leaving: service.life.leaving().map(leaving).collect(),
                 rising: service.life.rising().map(rising).collect(),
+                down_since_unix_ms: service.down.since_unix_ms().clone(),
             },
             problem_since_unix_ms: service.blocked.as_ref().map(|blocked| blocked.since_unix_ms),
             problem: blocked.or_else(|| section.and_then(hopeless)).or_else(unresolved).or_else(complaint),
@@ -165,6 +169,21 @@ fn without_effect(definition: &ServiceDefinition) -> Option<String> {
             set.join(", ")
         )
     })
+}
+
+/// Returns what status shows of a definition.
+fn defined(definition: &ServiceDefinition, inherited: &[Word]) -> DefinitionFacts {
+    let of_section = default_server_words(definition);
+    let mut options = inherited.iter().chain(&of_section).chain(&definition.server_options).map(Word::as_str);
+    let last = options.rfind(|option| ["check", "no-check", "agent-check"].contains(option));
+    let certificates = definition.section.tls.iter().flat_map(|tls| &tls.certificates);
+    DefinitionFacts {
+        origin: definition.origin.clone(),
+        domains: domains(definition),
+        min_hosts: definition.removal.min_hosts,
+        certificates: certificates.map(ToString::to_string).collect(),
+        checks_health: last.is_some_and(|option| option != "no-check"),
+    }
 }
 
 /// Returns the domains of a service as display texts.

@@ -142,8 +142,8 @@ struct Newer {
     restarted: bool,
 }
 
-/// Time, service and server, label, text, change.
-fn line(entry: &JournalEntry, paint: Paint) -> String {
+/// An entry as one line: time, service and server, label, text, change.
+pub(super) fn line(entry: &JournalEntry, paint: Paint) -> String {
     let event = describe(&entry.event);
     let label = format!("{:<12}", event.label);
     let label = match event.tone {

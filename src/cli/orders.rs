@@ -35,14 +35,33 @@ struct OverrideArgs {
     service: String,
     /// The server within it, such as 10.0.0.1:8080
     server: String,
+    #[command(flatten)]
+    terms: Terms,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+/// Terms of an override.
+#[derive(Debug, Args)]
+pub struct Terms {
     /// Duration of the override, such as 10m; unlimited by default.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
     /// The reason, shown to other operators.
     #[arg(long)]
     reason: Option<String>,
-    #[command(flatten)]
-    daemon: DaemonArgs,
+    /// Do it even if no server of a service would take traffic any more.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Terms {
+    /// The body of the order.
+    pub fn body(&self) -> Value {
+        let duration = self.duration.map(|duration| humantime::format_duration(duration).to_string());
+        let force = self.force.then_some(true);
+        without_nulls(json!({"duration": duration, "reason": self.reason, "force": force}))
+    }
 }
 
 /// Arguments of `accept` and `reject`.
@@ -85,9 +104,7 @@ pub fn server(args: &ServerArgs) -> Result<(), Failure> {
         ServerOrder::Ready(target) => ("ready", target),
     };
     let (service, server) = (encoded(&target.service), encoded(&target.server));
-    let duration = target.duration.map(|duration| humantime::format_duration(duration).to_string());
-    let body = without_nulls(json!({"duration": duration, "reason": target.reason}));
-    send(&target.daemon, &format!("/services/{service}/servers/{server}/{state}"), &body)
+    send(&target.daemon, &format!("/services/{service}/servers/{server}/{state}"), &target.terms.body())
 }
 
 /// `accept`.
@@ -122,7 +139,8 @@ pub fn reload(args: &ReloadArgs) -> Result<(), Failure> {
     send(&args.daemon, "/reload", &without_nulls(json!({"reason": args.reason})))
 }
 
-fn send(daemon: &DaemonArgs, path: &str, body: &Value) -> Result<(), Failure> {
+/// Sends an order and prints what was done.
+pub(super) fn send(daemon: &DaemonArgs, path: &str, body: &Value) -> Result<(), Failure> {
     let done: Done = block_on(async {
         let client = daemon.writer()?;
         Ok::<_, Failure>(client.post(&format!("/api/v1{path}"), body).await?)

@@ -1,5 +1,6 @@
-//! `proxymgr status`: the status of the running daemon on one screen.
+//! `proxymgr status`: the status of the running daemon, or of one service, on one screen.
 
+mod service;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,10 +15,14 @@ use crate::failure::Failure;
 use crate::status::concern::Concern;
 use crate::status::format::counted;
 use crate::status::report::StatusReport;
+use crate::status::severity::Severity;
 use crate::terminal::{self, Paint};
 
 /// Problems shown; the rest is counted.
 const CONCERNS_MAX: usize = 20;
+
+/// Services named with a problem that they share; the rest is counted.
+const SERVICES_MAX: usize = 5;
 
 /// Overrides shown; the rest is counted.
 const OVERRIDES_MAX: usize = 10;
@@ -30,21 +35,43 @@ const WARNINGS_MAX: usize = 5;
 pub struct StatusArgs {
     #[command(flatten)]
     daemon: DaemonArgs,
-    /// Print the whole status as JSON.
-    #[arg(long)]
+    /// Show all about this service: definition, source, hosts, pending change, certificates, events.
+    service: Option<String>,
+    /// Show only the problems, all of them.
+    #[arg(long, conflicts_with = "service")]
+    problems: bool,
+    /// Print JSON: the whole status, or only the problems.
+    #[arg(long, conflicts_with = "service")]
     json: bool,
 }
 
-/// Prints the status of the daemon.
+/// Prints the status of the daemon, or of one service. Problems are a failure.
 pub fn status(args: &StatusArgs) -> Result<(), Failure> {
-    let (text, report) = block_on(async { Ok::<_, Failure>(args.daemon.reader()?.status().await?) })?;
-    if args.json {
-        terminal::print(&format!("{}\n", text.trim_end()));
-    } else {
-        let screen = Screen { now_unix_ms: now_unix_ms(), paint: Paint::for_stdout(), width: terminal::width() };
-        terminal::print(&screen.text(&report));
-    }
-    Ok(())
+    let screen = Screen { now_unix_ms: now_unix_ms(), paint: Paint::for_stdout(), width: terminal::width() };
+    let (text, severity) = match &args.service {
+        Some(name) => service::read(&args.daemon, name, screen)?,
+        None => {
+            let (json, report) = block_on(async { Ok::<_, Failure>(args.daemon.reader()?.status().await?) })?;
+            let text = match (args.problems, args.json) {
+                (false, false) => screen.text(&report),
+                (false, true) => format!("{}\n", json.trim_end()),
+                (true, false) => screen.problems(&report, usize::MAX),
+                (true, true) => format!("{}\n", serde_json::json!(report.concerns)),
+            };
+            (text, report.severity)
+        }
+    };
+    terminal::print(&text);
+    if severity == Severity::Ok { Ok(()) } else { Err(Failure::Unwell(severity)) }
+}
+
+/// The services of a problem of several: the first of them, and how many more.
+fn services(concern: &Concern) -> Option<String> {
+    let [_, _, ..] = concern.services.as_slice() else { return None };
+    let listed = &concern.services[..concern.services.len().min(SERVICES_MAX)];
+    let more = concern.services.len() - listed.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!("{}{more}", listed.join(", ")))
 }
 
 /// Layout of the screen.
@@ -59,12 +86,7 @@ struct Screen {
 impl Screen {
     /// The whole screen: headline, problems with advice, daemon and HAProxy, one line per service.
     fn text(self, report: &StatusReport) -> String {
-        let mut text = self.headline(report);
-        let extra = report.concerns.len().saturating_sub(CONCERNS_MAX);
-        report.concerns.iter().take(CONCERNS_MAX).for_each(|concern| text.push_str(&self.concern(concern)));
-        if extra > 0 {
-            text.push_str(&format!("  and {extra} more: see --json\n"));
-        }
+        let mut text = self.problems(report, CONCERNS_MAX);
         text.push('\n');
         let daemon = &report.daemon;
         let up = span(daemon.uptime_s * 1_000);
@@ -75,6 +97,17 @@ impl Screen {
             text.push_str(&self.warnings(haproxy));
             text.push('\n');
             text.push_str(&table::text(&service_row::rows(report, self.now_unix_ms), self.width, self.paint));
+        }
+        text
+    }
+
+    /// Headline and problems.
+    fn problems(self, report: &StatusReport, problems_max: usize) -> String {
+        let mut text = self.headline(report);
+        let extra = report.concerns.len().saturating_sub(problems_max);
+        report.concerns.iter().take(problems_max).for_each(|concern| text.push_str(&self.concern(concern)));
+        if extra > 0 {
+            text.push_str(&format!("  and {extra} more: see --problems\n"));
         }
         text
     }
@@ -93,12 +126,17 @@ impl Screen {
         let since = concern.since_unix_ms.map(|since| format!("for {}: ", self.ago(since)));
         let serves = concern.serves_list_of_unix_ms;
         let serves = serves.map(|at| format!("the list in use was confirmed {} ago; ", self.ago(at)));
-        let next = format!("{}{}{}", since.unwrap_or_default(), serves.unwrap_or_default(), concern.advice);
+        let services = services(concern).map(|names| format!("{names}; "));
+        let next = [since, serves, services].into_iter().flatten().collect::<String>() + &concern.advice;
         format!("  {}\n    {}\n", self.paint.bad(&printable(&concern.text)), self.paint.faint(&printable(&next)))
     }
 
     fn ago(self, unix_ms: u64) -> String {
         span(self.now_unix_ms.saturating_sub(unix_ms))
+    }
+
+    fn until(self, unix_ms: u64) -> String {
+        span(unix_ms.saturating_sub(self.now_unix_ms))
     }
 
     fn haproxy_lines(self, report: &StatusReport, haproxy: &HaproxyState) -> String {
@@ -141,8 +179,7 @@ impl Screen {
         let mut text = String::new();
         for (service, (server, choice)) in overrides.iter().take(OVERRIDES_MAX) {
             let state = choice.state.as_str();
-            let until =
-                choice.until_unix_ms.map(|until| format!(", {} left", span(until.saturating_sub(self.now_unix_ms))));
+            let until = choice.until_unix_ms.map(|until| format!(", {} left", self.until(until)));
             let reason = choice.reason.as_ref().map(|reason| format!(": {reason}"));
             let since = self.ago(choice.since_unix_ms);
             let (until, reason) = (until.unwrap_or_default(), reason.unwrap_or_default());

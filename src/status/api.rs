@@ -5,8 +5,10 @@
 
 mod certificates;
 mod configuration;
+mod hosts;
 mod journal;
 mod known;
+mod last_ready;
 mod orders;
 mod plan;
 mod processes;
@@ -65,6 +67,7 @@ fn endpoints() -> Vec<Endpoint> {
         get("/api/v1/services/{service}", || web::to(services::one)),
         get("/api/v1/services/{service}/servers", || web::to(servers::list)),
         get("/api/v1/servers/{service}/{server}", || web::to(servers::one)),
+        get("/api/v1/hosts/{address}", || web::to(hosts::one)),
         get("/api/v1/journal", || web::to(journal::read)),
         get("/api/v1/plan", || web::to(plan::now)),
         get("/api/v1/processes", || web::to(processes::list)),
@@ -83,6 +86,9 @@ fn endpoints() -> Vec<Endpoint> {
         post("/api/v1/services/{service}/servers/{server}/ready", || web::to(orders::ready)),
         post("/api/v1/services/{service}/servers/{server}/drain", || web::to(orders::drain)),
         post("/api/v1/services/{service}/servers/{server}/maint", || web::to(orders::maint)),
+        post("/api/v1/hosts/{address}/ready", || web::to(hosts::ready)),
+        post("/api/v1/hosts/{address}/drain", || web::to(hosts::drain)),
+        post("/api/v1/hosts/{address}/maint", || web::to(hosts::maint)),
         get("/annotations", || web::to(annotations::list)),
         get("/annotations/{service}", || web::to(annotations::one)),
         post("/annotations/{service}", || web::to(annotations::write)),

@@ -2,11 +2,13 @@
 //!
 //! | file | problems of |
 //! | --- | --- |
+//! | `by_cause` | problems of several services with one cause, as one |
 //! | `certificates` | the operator's certificates |
 //! | `discovery` | definitions, annotations, sources of hosts |
 //! | `haproxy` | files, settings, processes, targets, outputs |
 //! | `services` | services and their ports and servers |
 
+mod by_cause;
 mod certificates;
 mod discovery;
 mod haproxy;
@@ -14,11 +16,14 @@ mod services;
 
 use std::fmt;
 
-use proxymgr_actors::snapshot::ActorState;
+use proxymgr_actors::model::ServiceName;
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState};
 use serde::{Deserialize, Serialize};
 
+use super::severity::Severity;
 use super::view::OwnProblem;
 
+pub use by_cause::by_cause;
 pub use certificates::of_certificates;
 
 /// Kind of a problem. Stable: scripts and tests compare it, the text may change.
@@ -85,16 +90,43 @@ pub enum ConcernKind {
     Unknown,
 }
 
+impl ConcernKind {
+    /// How urgent a problem of this kind is by itself: critical, if HAProxy does not run the desired state or clients of a
+    /// service get no answer.
+    fn severity(self) -> Severity {
+        match self {
+            Self::ActorSilent
+            | Self::HaproxyNotRunning
+            | Self::RuntimeApiDown
+            | Self::ReloadFailed
+            | Self::NoHosts
+            | Self::ServiceNotApplied
+            | Self::PortUnavailable
+            | Self::NoServerReady => Severity::Critical,
+            _ => Severity::Warning,
+        }
+    }
+}
+
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Concern {
     /// Its kind.
     #[serde(default)]
     pub kind: ConcernKind,
+    /// How urgent it is.
+    #[serde(default)]
+    pub severity: Severity,
     /// What is wrong; begins with the name of the service, if it concerns one.
     pub text: String,
-    /// The service it concerns; none if it concerns all.
+    /// The service it concerns; none if it concerns several or all.
     pub service: Option<String>,
+    /// The services it concerns; empty if it concerns all.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// Further kinds of problems that have the same cause and are part of this one.
+    #[serde(default)]
+    pub also: Vec<ConcernKind>,
     /// Since when, in milliseconds since 1970; none if not known.
     pub since_unix_ms: Option<u64>,
     /// When the source last confirmed the older list that is still in use, in milliseconds since 1970; `None` if no
@@ -103,6 +135,18 @@ pub struct Concern {
     pub serves_list_of_unix_ms: Option<u64>,
     /// What to do, or what happens next.
     pub advice: String,
+    /// What problems of several services have in common, if they are one.
+    #[serde(skip)]
+    pub cause: Option<Cause>,
+}
+
+/// What a source and a service lack, for problems that several services share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The cause, without what is particular to one service.
+    pub text: String,
+    /// Whether the service has no list of hosts at all.
+    pub lacks_hosts: bool,
 }
 
 impl Concern {
@@ -113,8 +157,18 @@ impl Concern {
         since_unix_ms: Option<u64>,
         advice: impl Into<String>,
     ) -> Self {
-        let (text, advice) = (text.into(), advice.into());
-        Self { kind, text, service: None, since_unix_ms, serves_list_of_unix_ms: None, advice }
+        Self {
+            kind,
+            severity: kind.severity(),
+            text: text.into(),
+            service: None,
+            services: Vec::new(),
+            also: Vec::new(),
+            since_unix_ms,
+            serves_list_of_unix_ms: None,
+            advice: advice.into(),
+            cause: None,
+        }
     }
 
     /// A problem of the status listener itself.
@@ -138,7 +192,22 @@ impl Concern {
         advice: impl Into<String>,
     ) -> Self {
         let text = format!("{service}: {text}");
-        Self { service: Some(service.to_owned()), ..Self::new(kind, text, since_unix_ms, advice) }
+        Self::new(kind, text, since_unix_ms, advice).about(service)
+    }
+
+    /// The same problem of one service.
+    fn about(self, service: &str) -> Self {
+        Self { service: Some(service.to_owned()), services: vec![service.to_owned()], ..self }
+    }
+
+    /// The same problem, which has this cause.
+    fn because(self, text: &str, lacks_hosts: bool) -> Self {
+        Self { cause: Some(Cause { text: text.to_owned(), lacks_hosts }), ..self }
+    }
+
+    /// Returns whether it concerns this service.
+    pub fn concerns(&self, service: &str) -> bool {
+        self.services.iter().any(|name| name == service)
     }
 
     /// The same problem, while a list that was confirmed at this time stays in use.
@@ -160,8 +229,11 @@ pub fn concerns(states: &[ActorState]) -> Vec<Concern> {
         _ => None,
     });
     let of_state = |state: &ActorState| match state {
-        ActorState::ServiceConfig(state) => discovery::of_definitions(state),
-        ActorState::Watcher(state) => discovery::of_watcher(state),
+        ActorState::ServiceConfig(state) => discovery::of_definitions(state, haproxy),
+        ActorState::Watcher(state) => {
+            let service = haproxy.and_then(|haproxy| service_of(haproxy, &state.service));
+            discovery::of_watcher(state, service)
+        }
         ActorState::HaproxyState(state) => {
             haproxy::of_haproxy(state).into_iter().chain(services::of_services(state)).collect()
         }
@@ -172,4 +244,8 @@ pub fn concerns(states: &[ActorState]) -> Vec<Concern> {
         ActorState::Journal(_) => Vec::new(),
     };
     states.iter().flat_map(of_state).collect()
+}
+
+fn service_of<'a>(haproxy: &'a HaproxyState, name: &str) -> Option<&'a ServiceState> {
+    haproxy.services.get(&ServiceName::new(name).ok()?)
 }

@@ -9,8 +9,10 @@
 //! | [`health`], [`api`], [`metrics`], [`page`], [`annotations`], [`callbacks`] | the endpoints |
 //! | [`report`], [`readiness`], [`concern`], [`severity`] | status, readiness, problems |
 //! | [`source_state`], [`server_counts`] | the state of a source, servers by state |
+//! | [`evidence`] | what speaks for or against a blocked change |
 //! | [`certificate_report`] | the operator's certificates, without their keys |
 //! | [`event_text`], [`server_history`], [`mod@format`] | events, the history of a server, numbers and times as text |
+//! | [`natural_order`] | order of names with numbers |
 //! | [`view`], [`rendered`] | access to the actors, with caches |
 //! | [`config_text`], [`masking`] | the configuration, with secrets hidden |
 //! | [`problem`] | error answers |
@@ -25,12 +27,14 @@ pub mod client;
 pub mod concern;
 pub mod config_text;
 pub mod event_text;
+pub mod evidence;
 pub mod format;
 pub mod gate;
 pub mod health;
 pub mod listener;
 pub mod masking;
 pub mod metrics;
+pub mod natural_order;
 pub mod page;
 pub mod part;
 pub mod problem;

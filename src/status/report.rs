@@ -9,6 +9,7 @@ use super::certificate_report::CertificateStates;
 use super::concern::{self, Concern};
 use super::format::{counted, grouped};
 use super::readiness::{self, Readiness};
+use super::severity::Severity;
 use super::view::{OwnProblem, States};
 
 /// Answer of `/api/v1/status`.
@@ -18,7 +19,10 @@ pub struct StatusReport {
     pub daemon: DaemonFacts,
     /// Whether HAProxy runs the desired state.
     pub readiness: Readiness,
-    /// All problems; those that end readiness come first.
+    /// How urgently the daemon needs attention: the severity of its worst problem.
+    #[serde(default)]
+    pub severity: Severity,
+    /// All problems, one per cause; those that end readiness come first.
     pub concerns: Vec<Concern>,
     /// Snapshots of all actors.
     pub actors: Arc<Vec<ActorState>>,
@@ -62,8 +66,9 @@ impl StatusReport {
         concerns.extend(daemon.problems.iter().map(Concern::of_listener));
         concerns.extend(daemon.log_loss.iter().map(Concern::of_log));
         concerns.extend(concern::of_certificates(&daemon.certificates));
-        concerns.extend(concern::concerns(&actors));
-        Self { daemon, readiness, concerns, actors }
+        concerns.extend(concern::by_cause(concern::concerns(&actors)));
+        let severity = concerns.iter().map(|concern| concern.severity).max().unwrap_or_default();
+        Self { daemon, readiness, severity, concerns, actors }
     }
 
     /// Snapshot of the HaproxyStateActor.

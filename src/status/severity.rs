@@ -1,13 +1,13 @@
 //! How urgently a service needs attention.
 
 use proxymgr_actors::snapshot::{ServiceState, WatcherState};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::server_counts::ServerCounts;
 use super::source_state::SourceState;
 
 /// How urgently a service, or the daemon, needs attention; the least urgent first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// No problem.
@@ -26,7 +26,10 @@ impl Severity {
         let lacks_hosts = watcher.is_some_and(WatcherState::lacks_hosts);
         if service.problem.is_some() || lacks_hosts || takes_no_traffic(service, servers) {
             Self::Critical
-        } else if servers.down > 0 || servers.ready < service.min_hosts || !source_is_good {
+        } else if servers.down + servers.drain + servers.maint > 0
+            || servers.ready < service.defined.min_hosts
+            || !source_is_good
+        {
             Self::Warning
         } else {
             Self::Ok
@@ -71,6 +74,8 @@ mod tests {
     fn severity_follows_servers_and_problems() {
         assert_eq!(severity(&[("a", ServerState::Ready), ("b", ServerState::Ready)], None), Severity::Ok);
         assert_eq!(severity(&[("a", ServerState::Ready), ("b", ServerState::Down)], None), Severity::Warning);
+        assert_eq!(severity(&[("a", ServerState::Ready), ("b", ServerState::Drain)], None), Severity::Warning);
+        assert_eq!(severity(&[("a", ServerState::Ready), ("b", ServerState::Maint)], None), Severity::Warning);
         assert_eq!(severity(&[("a", ServerState::Maint), ("b", ServerState::Down)], None), Severity::Critical);
         assert_eq!(severity(&[("a", ServerState::Ready)], Some("port taken")), Severity::Critical);
         assert_eq!(severity(&[], None), Severity::Ok, "HAProxy's servers are not known yet");

@@ -74,6 +74,36 @@ async fn server_is_drained_maintained_and_released() {
 }
 
 #[tokio::test]
+async fn host_is_drained_everywhere_and_last_ready_server_is_protected() {
+    let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
+    stage.define("api", &["10.0.0.1", "10.0.0.2"], json!({"port": stage.dir.port()}));
+    let daemon = daemon_with_token(&stage).await;
+    wait_for_ready(&daemon, &["10.0.0.1:80", "10.0.0.2:80"]).await;
+    let drained = daemon.run_command(&["host", "drain", "10.0.0.2", "--reason", "a new disk"]).await;
+    assert!(drained.status.success(), "{}", err(&drained));
+    assert_eq!(out(&drained), "10.0.0.2 drains in 2 services: api, web\n");
+    wait_for_ready(&daemon, &["10.0.0.1:80"]).await;
+    let shown = out(&daemon.run_command(&["host", "10.0.0.2"]).await);
+    assert!(shown.contains("in 2 services") && shown.contains("override drain"), "{shown}");
+
+    for last in [&["server", "maint", "web", "10.0.0.1:80"][..], &["host", "drain", "10.0.0.1"]] {
+        let refused = daemon.run_command(last).await;
+        assert_eq!(refused.status.code(), Some(5), "{last:?}: {}", out(&refused));
+        assert!(err(&refused).contains("--force"), "{}", err(&refused));
+    }
+    wait_for_ready(&daemon, &["10.0.0.1:80"]).await;
+    let forced = daemon.run_command(&["server", "drain", "web", "10.0.0.1:80", "--force"]).await;
+    assert!(forced.status.success(), "{}", err(&forced));
+    wait_for_ready(&daemon, &[]).await;
+    daemon
+        .eventually(LIMIT, "the service is down", async || {
+            let status = daemon.run_command(&["status", "web"]).await;
+            check(status.status.code() == Some(2) && out(&status).contains("10.0.0.1:80"), &status)
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn blocked_change_is_rejected_and_accepted_later() {
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
     stage.define("web", &["10.0.0.1", "10.0.0.2"], json!({"port": stage.dir.port(), "min_hosts": 2}));

@@ -87,6 +87,17 @@ fn health_change_is_no_drift() {
 }
 
 #[test]
+fn down_server_is_reported_with_its_time() {
+    let mut rig = Rig::serving(&[1, 2]);
+    observe_changed(&mut rig, |server| server.operational_state = 0);
+    let since = rig.now.unix_ms;
+    observe_changed(&mut rig, |server| server.operational_state = 0);
+    assert_eq!(rig.web().exceptions.down_since_unix_ms, [(server("s2"), since)].into());
+    observe_changed(&mut rig, |_| {});
+    assert!(rig.web().exceptions.down_since_unix_ms.is_empty());
+}
+
+#[test]
 fn order_supersedes_a_drain_on_the_socket() {
     let mut rig = Rig::serving(&[1, 2]);
     observe_changed(&mut rig, |server| server.admin_state = DRAIN);

@@ -84,11 +84,11 @@ fn new_domain_is_added_at_run_time() {
 #[test]
 fn domains_are_reported_with_their_path() {
     let mut rig = routed();
-    assert_eq!(rig.web().domains, ["web.example"]);
+    assert_eq!(rig.web().defined.domains, ["web.example"]);
     rig.define("web", r#", "domains": ["web.example"], "path_prefix": "/a", "default": true"#);
-    assert_eq!(rig.web().domains, ["web.example/a", "any other domain/a"]);
+    assert_eq!(rig.web().defined.domains, ["web.example/a", "any other domain/a"]);
     rig.define("web", r#", "domains": ["web.example"], "listen_options": ["mode tcp"]"#);
-    assert_eq!(rig.web().domains, ["web.example"]);
+    assert_eq!(rig.web().defined.domains, ["web.example"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use proxymgr_actors::operator::{Order, OrderRefused, SetServer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::NoQuery;
+use super::{NoQuery, last_ready, no_answer};
 use crate::status::problem::Problem;
 use crate::status::view::View;
 
@@ -37,13 +37,25 @@ struct ReloadBody {
 /// The body of an order for one server.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OverrideBody {
+pub struct OverrideBody {
     /// Duration of the override: `30m`, `2h`.
     duration: Option<String>,
     reason: Option<String>,
+    /// Whether it may take the last server that takes traffic from a service.
+    #[serde(default)]
+    pub force: bool,
 }
 
-type Answer = Result<HttpResponse, Problem>;
+impl OverrideBody {
+    /// The order for one server.
+    pub fn order(&self, service: ServiceName, server: ServerName, state: AdminState) -> Result<SetServer, Problem> {
+        let for_ms = self.duration.as_deref().map(millis_of).transpose()?;
+        Ok(SetServer { service, server, state, for_ms, reason: reason_of(self.reason.clone())? })
+    }
+}
+
+/// The answer to an order.
+pub type Answer = Result<HttpResponse, Problem>;
 
 /// `POST /refresh`.
 pub async fn refresh_all(_: Query<NoQuery>, view: Data<dyn View>, body: Bytes) -> Answer {
@@ -103,32 +115,38 @@ pub async fn maint(_: Query<NoQuery>, view: Data<dyn View>, path: Path<(String, 
 }
 
 async fn set_server(view: &Data<dyn View>, path: &(String, String), state: AdminState, body: &[u8]) -> Answer {
-    let OverrideBody { duration, reason } = read_body(body)?;
-    let order = SetServer {
-        service: service_name(&path.0)?,
-        server: ServerName::new(&path.1).map_err(|error| Problem::bad_request(error.to_string()))?,
-        state,
-        for_ms: duration.map(|text| millis_of(&text)).transpose()?,
-        reason: reason_of(reason)?,
-    };
+    let terms = read_body::<OverrideBody>(body)?;
+    let server = ServerName::new(&path.1).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let order = terms.order(service_name(&path.0)?, server, state)?;
+    if !terms.force && state != AdminState::Ready {
+        let states = view.states().await.map_err(|stuck| no_answer(&stuck))?;
+        last_ready::check(&states, std::slice::from_ref(&order))?;
+    }
     execute(view, Order::SetServer(order)).await
 }
 
 async fn execute(view: &Data<dyn View>, order: Order) -> Answer {
-    let done = view.order(order).await.map_err(|refused| {
-        let status = match &refused {
-            OrderRefused::UnknownService(_) | OrderRefused::UnknownServer { .. } => StatusCode::NOT_FOUND,
-            OrderRefused::NothingBlocked(_) => StatusCode::CONFLICT,
-            OrderRefused::Invalid(_) => StatusCode::BAD_REQUEST,
-            OrderRefused::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Problem::new(status, refused.to_string())
-    })?;
+    let done = view.order(order).await.map_err(|refused| problem_of(&refused))?;
     Ok(HttpResponse::Ok().json(Done { done }))
 }
 
+/// Executes one of several orders.
+pub async fn executed(view: &Data<dyn View>, order: SetServer) -> Result<String, Problem> {
+    view.order(Order::SetServer(order)).await.map_err(|refused| problem_of(&refused))
+}
+
+fn problem_of(refused: &OrderRefused) -> Problem {
+    let status = match refused {
+        OrderRefused::UnknownService(_) | OrderRefused::UnknownServer { .. } => StatusCode::NOT_FOUND,
+        OrderRefused::NothingBlocked(_) => StatusCode::CONFLICT,
+        OrderRefused::Invalid(_) => StatusCode::BAD_REQUEST,
+        OrderRefused::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Problem::new(status, refused.to_string())
+}
+
 /// Parses the body; an empty body has only defaults.
-fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
+pub fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::known::{Known, KnownService};
 use super::services::{clipped, no_such_service};
 use super::{NoQuery, no_answer};
+use crate::status::natural_order;
 use crate::status::problem::Problem;
 use crate::status::server_history::{ChangeHistory, server_history};
 use crate::status::view::View;
@@ -24,25 +25,27 @@ struct Servers<'a> {
 
 /// One server: desired state and state in HAProxy.
 #[derive(Serialize)]
-struct Server<'a> {
+pub struct Server<'a> {
     /// Its service.
-    service: &'a str,
+    pub service: &'a str,
     /// Its name within the service.
-    name: &'a str,
+    pub name: &'a str,
     /// Its address; none if discovery no longer lists it.
-    address: Option<String>,
+    pub address: Option<String>,
     /// Its port.
-    port: Option<u16>,
+    pub port: Option<u16>,
     /// `ready`, `down` (health checks fail), `drain` or `maint`; none if it is not in HAProxy.
     state: Option<ServerState>,
+    /// Since when its health checks fail, in milliseconds since 1970; none if they do not, or if that is not known.
+    down_since_unix_ms: Option<u64>,
     /// Desired state: `ready`, `drain` or `maint`; none if discovery no longer lists it.
-    wanted: Option<AdminState>,
+    pub wanted: Option<AdminState>,
     /// Its weight; none if discovery sets none.
     weight: Option<u16>,
     /// Whether it is a backup server.
     backup: bool,
     /// Override by an operator.
-    operator: Option<&'a OperatorChoice>,
+    pub operator: Option<&'a OperatorChoice>,
     /// Draining because its host is gone: since and until when.
     leaving: Option<&'a LeavingServer>,
     /// Ramp-up of its weight.
@@ -66,7 +69,9 @@ pub async fn list(_: Query<NoQuery>, view: Data<dyn View>, name: Path<String>) -
     let states = view.states().await.map_err(|stuck| no_answer(&stuck))?;
     let known = Known::of(&states);
     let service = known.service(&name).ok_or_else(|| no_such_service(&name))?;
-    Ok(HttpResponse::Ok().json(Servers { servers: servers(&name, service).into_values().collect() }))
+    let mut servers: Vec<_> = servers(&name, service).into_values().collect();
+    servers.sort_by(|a, b| natural_order::compare(a.name, b.name));
+    Ok(HttpResponse::Ok().json(Servers { servers }))
 }
 
 /// `GET /servers/{service}/{server}`.
@@ -91,7 +96,7 @@ fn no_such_server(service: &str, server: &str) -> Problem {
 }
 
 /// All servers that discovery or HAProxy knows.
-fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, Server<'a>> {
+pub fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, Server<'a>> {
     let hosts = known.watcher.and_then(|watcher| watcher.hosts.as_deref());
     let hosts: BTreeMap<&str, &Host> =
         hosts.into_iter().flatten().map(|(name, host)| (name.as_str(), host.as_ref())).collect();
@@ -112,6 +117,9 @@ fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, S
             address: host.map(|host| host.endpoint.address.to_string()),
             port: host.map(|host| host.endpoint.port.get()),
             state: states.get(name).copied(),
+            down_since_unix_ms: haproxy(name)
+                .and_then(|(service, server)| service.exceptions.down_since_unix_ms.get(&server))
+                .copied(),
             wanted: host.map(|host| host.state),
             weight: host.and_then(|host| host.weight),
             backup: host.is_some_and(|host| host.backup),

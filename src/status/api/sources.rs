@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::known::Known;
 use super::{NoQuery, no_answer};
+use crate::status::evidence::Evidence;
 use crate::status::problem::Problem;
 use crate::status::rendered::RenderedAnswers;
 use crate::status::source_state::SourceState;
@@ -106,6 +107,8 @@ struct Hold<'a> {
     state: &'static str,
     #[serde(flatten)]
     change: &'a BlockedChange,
+    /// What HAProxy knows of what would be removed.
+    evidence: Evidence,
 }
 
 /// `GET /holds`.
@@ -117,14 +120,28 @@ pub async fn holds(
     let states = view.states().await.map_err(|stuck| no_answer(&stuck))?;
     Ok(rendered.json("holds", &states, || {
         let known = Known::of(&states);
-        let definitions = known.definitions.into_iter().map(|state| (None, &state.held, &state.rejected));
-        let watchers = known.services().filter_map(|(name, service)| Some((Some(name), service.watcher?)));
-        let hosts = watchers.map(|(name, watcher)| (name, &watcher.held, &watcher.rejected));
-        let holds = definitions.chain(hosts).flat_map(|(service, held, rejected)| {
-            let hold = move |state, change| Hold { service, state, change };
-            let held = held.iter().map(move |change| hold("held", change));
-            held.chain(rejected.iter().map(move |change| hold("rejected", change)))
-        });
-        Holds { holds: holds.collect() }
+        let mut holds = Vec::new();
+        if let Some(state) = known.definitions {
+            for (state, change) in blocked(&state.held, &state.rejected) {
+                let evidence = Evidence::of_definitions(change, known.haproxy);
+                holds.push(Hold { service: None, state, change, evidence });
+            }
+        }
+        for (name, service) in known.services() {
+            let Some(watcher) = service.watcher else { continue };
+            for (state, change) in blocked(&watcher.held, &watcher.rejected) {
+                let evidence = Evidence::of_hosts(change, service.haproxy);
+                holds.push(Hold { service: Some(name), state, change, evidence });
+            }
+        }
+        Holds { holds }
     }))
+}
+
+/// The pending and the rejected change, each with its state.
+fn blocked<'a>(
+    held: &'a Option<BlockedChange>,
+    rejected: &'a Option<BlockedChange>,
+) -> impl Iterator<Item = (&'static str, &'a BlockedChange)> {
+    held.iter().map(|change| ("held", change)).chain(rejected.iter().map(|change| ("rejected", change)))
 }

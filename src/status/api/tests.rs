@@ -179,7 +179,7 @@ async fn orders_reach_the_actors() {
         ("/services/web/servers/a/ready", "", "state: Ready, for_ms: None, reason: None"),
         (
             "/services/web/servers/10.0.0.1:80/drain",
-            r#"{"duration": "30m", "reason": "a disk"}"#,
+            r#"{"duration": "30m", "reason": "a disk", "force": true}"#,
             "server: \"10.0.0.1:80\", state: Drain, for_ms: Some(1800000), reason: Some(\"a disk\")",
         ),
         ("/services/web/servers/a/maint", r#"{"duration": "1h 30s"}"#, "state: Maint, for_ms: Some(3630000)"),

@@ -3,10 +3,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use actix_web::HttpRequest;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use percent_encoding::percent_decode_str;
 use proxymgr_actors::decide::visible::visible;
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::{STATUS_REFUSALS_BURST_MAX, STATUS_REFUSALS_INTERVAL};
+use proxymgr_actors::model::{ServerName, ServiceName};
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
@@ -70,9 +73,10 @@ impl Audit {
         let status = response.status();
         let Attempt { who, from, what, has_wrong_token, is_change } = attempt;
         let accepted = status.is_success();
+        let subject = Subject::of(response.request());
         if accepted && !has_wrong_token {
             info!(self.log, "order accepted"; "who" => &who, "from" => &from, "what" => &what);
-            self.record(who, from, what, "done".to_owned(), true);
+            self.record(subject, Event::OrderRequested { who, from, what, result: "done".to_owned(), accepted });
             return;
         }
         let Some(suppressed) = self.refused.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now()) else {
@@ -84,12 +88,28 @@ impl Audit {
         warn!(self.log, "{}", message; "who" => &who, "from" => &from, "what" => &what, "result" => &result,
             "not_logged_before" => suppressed);
         if is_change {
-            self.record(who, from, what, result, false);
+            self.record(subject, Event::OrderRequested { who, from, what, result, accepted });
         }
     }
 
-    fn record(&self, who: String, from: String, what: String, result: String, accepted: bool) {
-        self.view.record(JournalEntry::new(Event::OrderRequested { who, from, what, result, accepted }));
+    /// Adds the order to the journal, so that the history of its service and server says who gave it.
+    fn record(&self, Subject { service, server }: Subject, event: Event) {
+        self.view.record(JournalEntry { service, server, ..JournalEntry::new(event) });
+    }
+}
+
+/// The service and the server that a request names in its path.
+struct Subject {
+    service: Option<ServiceName>,
+    server: Option<ServerName>,
+}
+
+impl Subject {
+    fn of(request: &HttpRequest) -> Self {
+        let named = |key| Some(percent_decode_str(request.match_info().get(key)?).decode_utf8().ok()?.into_owned());
+        let service = named("service").and_then(|name| ServiceName::new(&name).ok());
+        let server = named("server").and_then(|name| ServerName::new(&name).ok());
+        Self { server: server.filter(|_| service.is_some()), service }
     }
 }
 

@@ -118,7 +118,7 @@ pub fn headline(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<Strin
     match (report.readiness.ready, report.concerns.len()) {
         (true, 0) => Headline { sentence: format!("OK: {serves}."), ..Headline::default() },
         (true, concerns) => Headline {
-            severity: rows.values().map(|row| row.severity).max().unwrap_or_default().max(Severity::Warning),
+            severity: report.severity,
             sentence: format!("{}: {serves}", counted(concerns, "problem")),
             since_unix_ms: known.oldest(),
         },

@@ -96,8 +96,8 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
     let lines = names.iter().filter(|name| is_desired(name));
     Some(ServiceView {
         row: ServiceRow::of(name, service, watcher, counts),
-        domains: service.domains.clone(),
-        min_hosts: service.min_hosts,
+        domains: service.defined.domains.clone(),
+        min_hosts: service.defined.min_hosts,
         source_error: watcher.and_then(|watcher| watcher.source.error.clone()),
         read_unix_ms: watcher.and_then(|watcher| watcher.source.read_at_unix_ms),
         confirmed_unix_ms: watcher.and_then(|watcher| watcher.confirmed_unix_ms),

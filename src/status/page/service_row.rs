@@ -82,7 +82,7 @@ impl ServiceRow {
             source: source_state.map_or("unknown", SourceState::label),
             source_since_unix_ms: watcher.and_then(SourceState::since_unix_ms),
             servers,
-            at_minimum: service.min_hosts > 0 && servers.ready <= service.min_hosts,
+            at_minimum: service.defined.min_hosts > 0 && servers.ready <= service.defined.min_hosts,
             problem: service.problem.clone(),
             changed_unix_ms: service.last.applied_unix_ms,
             changed_by: service.last.class.clone(),

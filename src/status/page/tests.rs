@@ -238,7 +238,7 @@ async fn every_page_has_a_content_security_policy() {
 #[actix::test]
 async fn overview_is_complete_without_scripts() {
     let world = Arc::new(World::default());
-    world.set("web", &[("10.0.0.1:80", ServerState::Ready), ("10.0.0.2:80", ServerState::Drain)]);
+    world.set("web", &[("10.0.0.1:80", ServerState::Ready), ("10.0.0.2:80", ServerState::Ready)]);
     world.set("api", &[("10.0.1.1:80", ServerState::Down)]);
     let listener = listen(&world);
     let (_, html) = get(&listener, "/").await;

@@ -70,7 +70,8 @@ async fn answers_match_documentation() {
     for (method, path, _) in operations(&document()) {
         for (service, server) in [("web", "10.0.0.2:80"), ("none", "none"), ("web", "unknown"), ("not a name", "ä")] {
             let escaped = |text: &str| text.replace(' ', "%20").replace('ä', "%C3%A4");
-            let asked = path.replace("{service}", &escaped(service)).replace("{server}", &escaped(server));
+            let asked = path.replace("{service}", &escaped(service));
+            let asked = asked.replace("{server}", &escaped(server)).replace("{address}", &escaped(server));
             let body = if asked.starts_with("/annotations") { "{}" } else { "" };
             let answer = send(&listener, &method, &asked, if method == "POST" { body } else { "" }).await;
             assert!(service != "web" || server == "unknown" || answer.0 == 200, "{method} {asked}: {answer:?}");
