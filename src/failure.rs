@@ -18,7 +18,7 @@ pub enum Failure {
     Reported,
     /// The command has printed the problems of the daemon, or of one service; this is the worst of them.
     #[error("")]
-    Unwell(Severity),
+    Problems(Severity),
     /// The failure is in the JSON log already.
     #[error("{0}")]
     Logged(Box<Self>),

@@ -11,7 +11,7 @@ use proxymgr::status::severity::Severity;
 fn main() -> ExitCode {
     let result = cli::execute(Cli::parse());
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    if !matches!(failure, Failure::Reported | Failure::Unwell(_) | Failure::Logged(_)) {
+    if !matches!(failure, Failure::Reported | Failure::Problems(_) | Failure::Logged(_)) {
         eprintln!("proxymgr: {failure}");
     }
     ExitCode::from(exit_code(&failure))
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 fn exit_code(failure: &Failure) -> u8 {
     match failure {
         Failure::Settings(_) | Failure::Scenario(_) | Failure::NotAsExpected(_) | Failure::Reported => 1,
-        Failure::Unwell(severity) => match severity {
+        Failure::Problems(severity) => match severity {
             Severity::Critical => 2,
             Severity::Warning | Severity::Ok => 1,
         },

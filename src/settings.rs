@@ -361,7 +361,7 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
     {
         reader.refuse("haproxy.config_path", format!("{} must be the absolute path of a file", path.display()));
     } else if let Some(path) = &config_path
-        && path.to_str().is_none_or(|text| text.contains(is_special_in_maps))
+        && path.to_str().is_none_or(|text| text.contains(is_special_in_config))
     {
         let why = "the names of the map and the certificates beside it are used in HAProxy's files";
         let problem = format!(
@@ -442,7 +442,7 @@ fn refuse_own_processes(reader: &mut Reader, global: &[String]) {
     }
 }
 
-fn is_special_in_maps(character: char) -> bool {
+fn is_special_in_config(character: char) -> bool {
     character.is_whitespace() || character.is_control() || "\"'\\#$,()[]".contains(character)
 }
 

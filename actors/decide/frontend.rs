@@ -117,7 +117,7 @@ fn frontend(listen: SocketAddr, needs: &Needs<'_>, style: SectionStyle, map: &Pa
     push_comment(&mut text, rules.without_service);
     rules.push_matches(&mut text, &matches, Step::Rest);
     rules.push_variable(&mut text, "service", &found("*", ""), UnlessFound);
-    let _ = writeln!(text, "{INDENT}{} {UNLESS_FOUND}", rules.refuse);
+    let _ = writeln!(text, "{INDENT}{} unless {FOUND}", rules.refuse);
     let _ = writeln!(text, "{INDENT}use_backend %[var(txn.proxymgr_service)]");
     text.push('\n');
     text.into()
@@ -182,7 +182,7 @@ impl Rules {
         let expression = Word::new(expression).expect("constants, an address and a path that the settings allow");
         let condition = match when {
             Always => String::new(),
-            UnlessFound => format!(" {UNLESS_FOUND}"),
+            UnlessFound => format!(" unless {FOUND}"),
             IfLabels(labels) => {
                 format!(" if !{FOUND} {{ var(txn.proxymgr_below),field({labels},.) -m found }}")
             }
@@ -206,8 +206,6 @@ fn push_comment(text: &mut String, comment: &str) {
 }
 
 const FOUND: &str = "{ var(txn.proxymgr_service) -m found }";
-
-const UNLESS_FOUND: &str = "unless { var(txn.proxymgr_service) -m found }";
 
 /// When a variable is set.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -103,7 +103,7 @@ impl<'a> Request<'a> {
         Self {
             source: Some(&definition.source.kind),
             binds,
-            certificates: definition.section.tls.as_ref().map_or(&[], |tls| &tls.certificates),
+            certificates: definition.certificates(),
             domains: &definition.requests.domains,
             is_default: definition.requests.is_default,
             slots: definition.update.slots,

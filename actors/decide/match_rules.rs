@@ -9,9 +9,9 @@ use std::fmt::Display;
 
 use itertools::Itertools;
 
-use super::quoting::{joined, quoted};
+use super::quoting::{quoted, quoted_text};
 use super::routing::has_rule;
-use crate::model::{Domain, HeaderValue, ServiceDefinition, Word};
+use crate::model::{Domain, HeaderValue, ServiceDefinition};
 
 /// The most patterns in one line: far below the bounds of HAProxy for the words and bytes of a line.
 const PATTERNS_OF_LINE_MAX: usize = 20;
@@ -127,7 +127,7 @@ fn acls(service: &ServiceDefinition) -> Vec<Acl> {
     push("domain", Some(true), "var(txn.proxymgr_host) -m str --", &exact);
     let zones: Vec<String> = zones.into_iter().filter_map(|domain| Some(domain.wildcard()?.to_owned())).collect();
     push("zone", Some(false), "var(txn.proxymgr_zone) -m str --", &zones);
-    let path = requests.path_prefix.iter().map(|path| word(&format!("{}/", path.as_str())));
+    let path = requests.path_prefix.iter().map(|path| quoted_text(&format!("{}/", path.as_str())));
     push("path", None, "var(txn.proxymgr_path),concat(/) -m beg --", &path.collect::<Vec<_>>());
     for (number, (header, value)) in conditions.headers.iter().enumerate() {
         let (test, pattern) = match value {
@@ -143,8 +143,4 @@ fn acls(service: &ServiceDefinition) -> Vec<Acl> {
 
 fn texts(values: impl IntoIterator<Item = impl Display>) -> Vec<String> {
     values.into_iter().map(|value| value.to_string()).collect()
-}
-
-fn word(text: &str) -> String {
-    joined(Word::new(text).as_ref())
 }

@@ -160,6 +160,12 @@ impl Splitter<'_> {
     }
 }
 
+/// Returns a text as one word, quoted where it has to be. A text that cannot be a word stays as it is: HAProxy's check
+/// refuses it.
+pub fn quoted_text(text: &str) -> String {
+    Word::new(text).map_or_else(|_| text.to_owned(), |word| quoted(&word).into_owned())
+}
+
 /// Returns the word as written in the file: bare where that is safe, otherwise in single quotes, within which HAProxy
 /// reads everything literally. A single quote itself is written as `\'` between two quoted parts.
 pub fn quoted(word: &Word) -> Cow<'_, str> {

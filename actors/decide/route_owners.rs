@@ -144,7 +144,7 @@ impl RouteOwners {
                 let found = mapped(paths, request);
                 match (conditional, found) {
                     (Some(owner), _) => Some(Some(owner)),
-                    // The request does not get further, whoever has it.
+                    // The lookup ends here: no later zone gets the request.
                     (None, Some(owners)) => Some(owners.mapped.as_ref().filter(|owner| is_other(owner, owners))),
                     (None, None) => None,
                 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use itertools::Itertools;
 
 use super::certificate_list::{CertificateList, certificate_file};
-use super::quoting::{joined, quoted};
+use super::quoting::{joined, quoted_text};
 use crate::model::{ServiceDefinition, ServiceTls, Word};
 
 /// Returns the TLS of a service with the directory of its certificates; `None` where it has none.
@@ -27,7 +27,7 @@ pub(super) fn of_service(definition: &ServiceDefinition) -> String {
 /// be changed at run time.
 pub(super) fn in_comment(definition: &ServiceDefinition) -> String {
     let Some((tls, path)) = of(definition) else { return String::new() };
-    let first = tls.certificates.first().map(|name| format!(" crt {}", word(&certificate_file(path, name))));
+    let first = tls.certificates.first().map(|name| format!(" crt {}", quoted_text(&certificate_file(path, name))));
     format!(" ssl{}{}", first.unwrap_or_default(), options(std::slice::from_ref(&(tls.clone(), path.clone()))))
 }
 
@@ -37,7 +37,7 @@ pub(super) fn of_all(listener: String, services: &[(ServiceTls, Arc<str>)]) -> S
     let Some((_, directory)) = services.first() else { return String::new() };
     let mut list = CertificateList::new(listener, directory.clone());
     services.iter().for_each(|(tls, _)| list.add(&tls.certificates));
-    format!(" ssl crt-list {}{}", word(&list.path().to_string_lossy()), options(services))
+    format!(" ssl crt-list {}{}", quoted_text(&list.path().to_string_lossy()), options(services))
 }
 
 fn options(services: &[(ServiceTls, Arc<str>)]) -> String {
@@ -50,8 +50,4 @@ fn options(services: &[(ServiceTls, Arc<str>)]) -> String {
         let _ = write!(text, " ssl-min-ver {}", version.as_str());
     }
     text
-}
-
-fn word(text: &str) -> String {
-    Word::new(text).map_or_else(|_| text.to_owned(), |word| quoted(&word).into_owned())
 }

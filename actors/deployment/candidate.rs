@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use crate::decide::balance_work;
 use crate::decide::base::BoundBase;
-use crate::decide::certificate_lists;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::descriptors;
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::listener_certificates;
 use crate::decide::routing::{Claim, FrontendKind, Routing, assign, map_text, mapped_at, shares};
 use crate::message::{NotOpened, SocketsHeld};
 use crate::model::{BaseLine, Blocker, Descriptors, LineContent, ListenAddress, ServiceDefinition, ServiceName};
@@ -277,7 +277,7 @@ impl Candidate {
         let descriptors = of_sections.chain([&self.base.descriptors]).flat_map(|descriptors| descriptors.values());
         let descriptors: BTreeSet<RawFd> = descriptors.copied().flatten().collect();
         let definitions = sections.clone().map(|(_, section)| &*section.section.spec.definition);
-        let lists = certificate_lists::files(definitions);
+        let lists = listener_certificates::files(definitions);
         ConfigPart {
             text: ConfigText { pieces, map, lists },
             descriptors: descriptors.into_iter().collect(),

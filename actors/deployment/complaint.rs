@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::candidate::ConfigPart;
 use crate::decide::base::local_peer;
-use crate::decide::certificate_lists::FILE_SUFFIX;
+use crate::decide::listener_certificates::FILE_SUFFIX;
 use crate::decide::loaded_config::LineIndex;
 use crate::decide::quoting::joined;
 use crate::decide::rejection::named_services;

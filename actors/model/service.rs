@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DefinitionKey, InBase, ListenAddress, Requests, SectionFrame, ServiceName, ServiceTls, ServiceUpdate, Word,
+    CertificateName, DefinitionKey, InBase, ListenAddress, Requests, SectionFrame, ServiceName, ServiceTls,
+    ServiceUpdate, Word,
 };
 use crate::limits::{GUARD_DEFAULT_SHARE, GUARD_DEFAULT_SHARE_FROM, GUARD_WINDOW};
 
@@ -224,6 +225,11 @@ impl ServiceDefinition {
     /// Returns the section of the base configuration that gets its servers; `None` where it has a section of its own.
     pub fn frame(&self) -> Option<&SectionFrame> {
         self.in_base.as_ref()?.frame.as_ref()
+    }
+
+    /// Returns the certificates of its listeners; none without TLS.
+    pub fn certificates(&self) -> &[CertificateName] {
+        self.section.tls.as_ref().map_or(&[], |tls| &tls.certificates)
     }
 
     /// Returns the lines that apply to its section, each split into words.

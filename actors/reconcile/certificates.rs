@@ -10,7 +10,7 @@ use super::certificate_sync::{Changing, ListenerChange};
 use super::effect::{Effect, info, warn};
 use super::observed::ListenerCertificates;
 use super::state::State;
-use crate::decide::certificate_lists::{FILE_SUFFIX, listener_of};
+use crate::decide::listener_certificates::{certificate_file, listener_of};
 use crate::limits::CERTIFICATE_AT_RUNTIME_BYTES_MAX;
 use crate::model::{
     CertificateChange, CertificateName, Certificates, Moment, ReloadCause, Secret, ServiceDefinition, ServiceName,
@@ -111,7 +111,7 @@ impl State {
             let (listener, name) = (listener.clone(), name.clone());
             Some(ListenerChange { listener, name, is_added })
         };
-        let desired_names = names(desired);
+        let desired_names = desired.certificates();
         if let Some(missing) = desired_names.iter().find(|name| !applied.names.contains(*name)) {
             return change(missing, true);
         }
@@ -119,7 +119,7 @@ impl State {
             running.sections.iter().filter(|(other, _)| *other != name).map(|(_, section)| &section.definition);
         let others = others.filter(|definition| listener_of(definition).as_ref() == Some(&listener));
         let named: BTreeSet<&CertificateName> =
-            desired_names.iter().chain(others.flat_map(|definition| names(definition))).collect();
+            desired_names.iter().chain(others.flat_map(|definition| definition.certificates())).collect();
         change(applied.names.iter().find(|name| !named.contains(name))?, false)
     }
 
@@ -198,7 +198,8 @@ impl State {
     }
 
     fn certificate_path(&self, name: &CertificateName) -> PathBuf {
-        self.settings.policy.base_config.certificates_path().join(format!("{name}{FILE_SUFFIX}"))
+        let directory = self.settings.policy.base_config.certificates_path();
+        certificate_file(&directory.to_string_lossy(), name).into()
     }
 
     /// Returns whether a listener of the running process has this certificate.
@@ -215,10 +216,6 @@ impl State {
     }
 }
 
-fn names(definition: &ServiceDefinition) -> &[CertificateName] {
-    definition.section.tls.as_ref().map(|tls| tls.certificates.as_slice()).unwrap_or_default()
-}
-
 fn uses_any(definition: &ServiceDefinition, changed: &[CertificateName]) -> bool {
-    names(definition).iter().any(|name| changed.contains(name))
+    definition.certificates().iter().any(|name| changed.contains(name))
 }

@@ -9,10 +9,10 @@ use std::time::Instant;
 use super::section::{Section, Unknown};
 use crate::decide::base::BoundBase;
 use crate::decide::capabilities::Capabilities;
-use crate::decide::certificate_lists::{self, CertificateList};
 use crate::decide::deployment::Warnings;
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::listener_certificates::{self, CertificateList};
 use crate::decide::routing::{Routing, map_text};
 use crate::message::WantedSockets;
 use crate::model::{
@@ -62,7 +62,7 @@ pub struct ListenerCertificates {
 impl ListenerCertificates {
     /// Returns those of the listeners of a process that was started with these definitions.
     pub fn of<'a>(definitions: impl IntoIterator<Item = &'a ServiceDefinition>) -> BTreeMap<String, Self> {
-        let lists = certificate_lists::lists(definitions).into_iter();
+        let lists = listener_certificates::lists(definitions).into_iter();
         let started = |list: CertificateList| Self { list: list.path(), names: list.names().iter().cloned().collect() };
         lists.map(|(listener, list)| (listener, started(list))).collect()
     }
@@ -95,7 +95,7 @@ impl Running {
         ConfigText {
             pieces,
             map: (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes)),
-            lists: certificate_lists::files(self.definitions()),
+            lists: listener_certificates::files(self.definitions()),
         }
     }
 

@@ -176,12 +176,11 @@ fn defined(definition: &ServiceDefinition, inherited: &[Word]) -> DefinitionFact
     let of_section = default_server_words(definition);
     let mut options = inherited.iter().chain(&of_section).chain(&definition.server_options).map(Word::as_str);
     let last = options.rfind(|option| ["check", "no-check", "agent-check"].contains(option));
-    let certificates = definition.section.tls.iter().flat_map(|tls| &tls.certificates);
     DefinitionFacts {
         origin: definition.origin.clone(),
         domains: domains(definition),
         min_hosts: definition.removal.min_hosts,
-        certificates: certificates.map(ToString::to_string).collect(),
+        certificates: definition.certificates().iter().map(ToString::to_string).collect(),
         checks_health: last.is_some_and(|option| option != "no-check"),
     }
 }

@@ -218,10 +218,7 @@ impl Section {
     /// Applies a definition that needs no reload. Returns whether the text of the section changed: only its certificates
     /// can.
     pub fn redefine(&mut self, definition: &Arc<ServiceDefinition>, style: SectionStyle) -> bool {
-        let certificates = |definition: &ServiceDefinition| {
-            definition.section.tls.as_ref().map(|tls| tls.certificates.clone()).unwrap_or_default()
-        };
-        let has_others = certificates(&self.definition) != certificates(definition);
+        let has_others = self.definition.certificates() != definition.certificates();
         self.definition = definition.clone();
         if has_others {
             let SectionFile { hosts, ids, .. } = &self.file;

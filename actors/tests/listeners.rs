@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proxymgr_actors::decide::base::{self, BaseLayout};
-use proxymgr_actors::decide::certificate_lists;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::grants::{Grant, Grants};
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_header};
+use proxymgr_actors::decide::listener_certificates;
 use proxymgr_actors::decide::loaded_config::parse_sections;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::routing::{FrontendKind, keys, routed_at, shares};
@@ -89,7 +89,7 @@ fn unix_sockets_need_a_grant() {
 
 /// Returns the path and the content of the only list of certificates.
 fn list_of(services: &[&ServiceDefinition]) -> (String, Arc<str>) {
-    let lists = Vec::from_iter(certificate_lists::files(services.iter().copied()));
+    let lists = Vec::from_iter(listener_certificates::files(services.iter().copied()));
     let [(path, text)] = lists.as_slice() else { panic!("{lists:?}") };
     (path.display().to_string(), text.clone())
 }

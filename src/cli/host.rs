@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::daemon_args::DaemonArgs;
 use super::orders::{Terms, send};
 use super::output::{self, Paint};
-use super::text::{now_unix_ms, printable, span};
+use super::text::{now_unix_ms, override_text, printable, span};
 use super::{block_on, events};
 use crate::failure::Failure;
 use crate::status::format::counted;
@@ -116,14 +116,8 @@ fn text(address: &str, answer: &HostAnswer, now_unix_ms: u64, paint: Paint) -> S
 
 /// Why a server is in its state.
 fn note(server: &HostServer, now_unix_ms: u64) -> String {
-    let ago = |unix_ms: u64| span(now_unix_ms.saturating_sub(unix_ms));
-    let down = server.down_since_unix_ms.map(|since| format!("for {}", ago(since)));
-    let choice = server.operator.as_ref().map(|choice| {
-        let left = choice.until_unix_ms.map(|until| format!(", {} left", span(until.saturating_sub(now_unix_ms))));
-        let reason = choice.reason.as_ref().map(|reason| format!(": {}", printable(reason)));
-        let (state, since) = (choice.state.as_str(), ago(choice.since_unix_ms));
-        format!("override {state} for {since}{}{}", left.unwrap_or_default(), reason.unwrap_or_default())
-    });
+    let down = server.down_since_unix_ms.map(|since| format!("for {}", span(now_unix_ms.saturating_sub(since))));
+    let choice = server.operator.as_ref().map(|choice| format!("override {}", override_text(choice, now_unix_ms)));
     let discovery = match server.wanted.as_deref() {
         None => Some("its host is gone from discovery".to_owned()),
         Some("ready") => None,

@@ -19,7 +19,7 @@ use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, mapped_at, plan
 use proxymgr_actors::decide::visible::visible_lines;
 use proxymgr_actors::model::{
     Endpoint, Observation, ObservedRoutes, PersistentId, PlanClass, ProcessInfo, ProxyManagement, ServerName,
-    ServiceName, UpdateStrategy,
+    ServiceDefinition, ServiceName, UpdateStrategy,
 };
 use proxymgr_actors::port::RuntimeApi;
 
@@ -130,7 +130,7 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
             strategy: strategy.strategy,
             slots: slots.as_ref(),
         };
-        let loaded = sections.get(name).map(applied_service);
+        let loaded = sections.get(name).map(|section| applied_service(section, &definition));
         let observed = observation.services.get(name).map(|servers| &**servers);
         let plan = plan_service(wanted, loaded.as_ref(), observed, &BTreeMap::new(), ground);
         reload.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
@@ -186,7 +186,7 @@ fn conclude(commands: String, otherwise: &str, reasons: &[String]) -> String {
 }
 
 /// The last applied state of a service, from its section in the file.
-fn applied_service(section: &LoadedSection) -> AppliedService {
+fn applied_service(section: &LoadedSection, definition: &ServiceDefinition) -> AppliedService {
     let mut servers: BTreeMap<ServerName, AppliedServer> =
         section.server_lines.iter().filter_map(|(name, line)| Some((name.clone(), loaded_server(line)?))).collect();
     for (position, name) in (0..=u16::MAX).zip(&section.order) {
@@ -194,7 +194,7 @@ fn applied_service(section: &LoadedSection) -> AppliedService {
             server.priority = Some(position);
         }
     }
-    AppliedService { header: section.header.as_str().into(), servers, in_base: None }
+    AppliedService { header: section.header.as_str().into(), servers, in_base: definition.in_base.clone() }
 }
 
 /// Parses a line that [`server_line`](haproxy_config::server_line) wrote.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::decide::base::{self, BoundBase};
-use proxymgr_actors::decide::certificate_lists;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::listener_certificates;
 use proxymgr_actors::model::{
     BaseConfig, CertificateLists, Descriptors, ProxyManagement, ProxyVersion, ServiceDefinition, ServiceName,
 };
@@ -84,6 +84,6 @@ pub(super) fn rendered<'a>(
     let places = base.places(&texts);
     let has_frontends = !frontends.is_empty();
     pieces.extend(frontends.into_values());
-    let lists = certificate_lists::files(applied.iter().map(|(_, definition)| &**definition));
+    let lists = listener_certificates::files(applied.iter().map(|(_, definition)| &**definition));
     Rendered { pieces, sections, places, lists, has_frontends }
 }

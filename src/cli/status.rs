@@ -9,7 +9,7 @@ use clap::Args;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState};
 
 use super::daemon_args::DaemonArgs;
-use super::text::{clipped, now_unix_ms, printable, span};
+use super::text::{clipped, now_unix_ms, override_text, printable, span};
 use super::{block_on, service_row};
 use crate::failure::Failure;
 use crate::status::concern::Concern;
@@ -62,7 +62,7 @@ pub fn status(args: &StatusArgs) -> Result<(), Failure> {
         }
     };
     terminal::print(&text);
-    if severity == Severity::Ok { Ok(()) } else { Err(Failure::Unwell(severity)) }
+    if severity == Severity::Ok { Ok(()) } else { Err(Failure::Problems(severity)) }
 }
 
 /// The services of a problem of several: the first of them, and how many more.
@@ -135,10 +135,6 @@ impl Screen {
         span(self.now_unix_ms.saturating_sub(unix_ms))
     }
 
-    fn until(self, unix_ms: u64) -> String {
-        span(unix_ms.saturating_sub(self.now_unix_ms))
-    }
-
     fn haproxy_lines(self, report: &StatusReport, haproxy: &HaproxyState) -> String {
         let mut text = match &haproxy.process {
             Some(process) => format!("HAProxy {}, pid {}", process.version_text, process.pid),
@@ -178,12 +174,8 @@ impl Screen {
             .collect();
         let mut text = String::new();
         for (service, (server, choice)) in overrides.iter().take(OVERRIDES_MAX) {
-            let state = choice.state.as_str();
-            let until = choice.until_unix_ms.map(|until| format!(", {} left", self.until(until)));
-            let reason = choice.reason.as_ref().map(|reason| format!(": {reason}"));
-            let since = self.ago(choice.since_unix_ms);
-            let (until, reason) = (until.unwrap_or_default(), reason.unwrap_or_default());
-            text.push_str(&self.fitting(&format!("override: {service}/{server} {state} for {since}{until}{reason}")));
+            let terms = override_text(choice, self.now_unix_ms);
+            text.push_str(&self.fitting(&format!("override: {service}/{server} {terms}")));
         }
         if overrides.len() > OVERRIDES_MAX {
             text.push_str(&format!("and {} more overrides: see --json\n", overrides.len() - OVERRIDES_MAX));

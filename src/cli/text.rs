@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proxymgr_actors::decide::visible::visible;
+use proxymgr_actors::model::OperatorChoice;
 
 /// Current time, in milliseconds since 1970.
 pub fn now_unix_ms() -> u64 {
@@ -31,6 +32,14 @@ pub fn time(unix_ms: u64) -> String {
 /// Untrusted text with control characters and invisible characters escaped.
 pub fn printable(text: &str) -> String {
     visible(text).into_owned()
+}
+
+/// An override: its state, since when, for how long yet, and why.
+pub fn override_text(choice: &OperatorChoice, now_unix_ms: u64) -> String {
+    let (state, since) = (choice.state.as_str(), span(now_unix_ms.saturating_sub(choice.since_unix_ms)));
+    let left = choice.until_unix_ms.map(|until| format!(", {} left", span(until.saturating_sub(now_unix_ms))));
+    let reason = choice.reason.as_ref().map(|reason| format!(": {}", printable(reason)));
+    format!("{state} for {since}{}{}", left.unwrap_or_default(), reason.unwrap_or_default())
 }
 
 /// A text clipped to so many characters.

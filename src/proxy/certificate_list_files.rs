@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use proxymgr_actors::decide::certificate_lists::LIST_SUFFIX;
+use proxymgr_actors::decide::listener_certificates::LIST_SUFFIX;
 use proxymgr_actors::model::CertificateLists;
 
 use crate::atomic_file::{FileMode, replace};
@@ -118,6 +118,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&directory), mode(&directory.join("c.list"))), (0o700, 0o600));
     }
+
     #[test]
     fn lists_of_the_candidate_are_kept() {
         let paths = |names: &[&str]| lists(Path::new("/certs"), names);

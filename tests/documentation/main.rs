@@ -1,4 +1,4 @@
-//! README.md and the pages of docs/: their code blocks are executed, and their links exist. docs/testing.md describes the
+//! README.md and the pages of docs/: their code blocks are valid, and their links exist. docs/testing.md describes the
 //! languages of blocks.
 
 #![allow(missing_docs)]

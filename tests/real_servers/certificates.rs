@@ -175,7 +175,7 @@ async fn certificate_names_come_and_go_without_reload() {
         certificate("c", &ca.certificate("localhost"));
         serves(&daemon, "c.test", false).await;
         assert_eq!(reloads(&daemon).await, before, "{version}: no reload");
-        // The next process has all of them, whoever starts it.
+        // A process that is started after a crash, or by the next daemon, has all of them.
         let pid = daemon.wait_until_haproxy_answers().await;
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         serves(&daemon, "b.test", true).await;

@@ -9,7 +9,7 @@ use super::Screen;
 use crate::cli::block_on;
 use crate::cli::daemon_args::DaemonArgs;
 use crate::cli::events;
-use crate::cli::text::printable;
+use crate::cli::text::{override_text, printable};
 use crate::failure::Failure;
 use crate::status::api::Entries;
 use crate::status::evidence::{Evidence, Removed};
@@ -187,16 +187,8 @@ fn note(service: &ServiceState, name: &ServerName, is_listed: bool, screen: Scre
     let exceptions = &service.exceptions;
     let mut notes = Vec::new();
     notes.extend(exceptions.down_since_unix_ms.get(name).map(|since| format!("for {}", screen.ago(*since))));
-    if let Some(choice) = exceptions.operator.get(name) {
-        let until = choice.until_unix_ms.map(|until| format!(", {} left", screen.until(until)));
-        let reason = choice.reason.as_ref().map(|reason| format!(": {}", printable(reason)));
-        let (until, reason) = (until.unwrap_or_default(), reason.unwrap_or_default());
-        notes.push(format!(
-            "override {} for {}{until}{reason}",
-            choice.state.as_str(),
-            screen.ago(choice.since_unix_ms)
-        ));
-    }
+    let choice = exceptions.operator.get(name);
+    notes.extend(choice.map(|choice| format!("override {}", override_text(choice, screen.now_unix_ms))));
     if exceptions.drained_on_socket.contains(name) {
         notes.push("set to drain on HAProxy's own socket".to_owned());
     }

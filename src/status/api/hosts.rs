@@ -95,7 +95,7 @@ async fn set_all(view: &Data<dyn View>, address: &str, state: AdminState, body: 
 }
 
 /// All servers at this address: an IP address or host name with or without port, or the name of a server.
-pub fn servers_at<'a>(states: &'a [ActorState], address: &str) -> Vec<Server<'a>> {
+fn servers_at<'a>(states: &'a [ActorState], address: &str) -> Vec<Server<'a>> {
     let is_at = |server: &Server<'_>| {
         let endpoint = server.address.as_ref().zip(server.port).map(|(address, port)| format!("{address}:{port}"));
         server.name == address
@@ -109,7 +109,7 @@ pub fn servers_at<'a>(states: &'a [ActorState], address: &str) -> Vec<Server<'a>
 }
 
 /// The newest journal entries about these servers, oldest first.
-pub async fn entries_about(view: &dyn View, servers: &[Server<'_>]) -> Vec<JournalEntry> {
+async fn entries_about(view: &dyn View, servers: &[Server<'_>]) -> Vec<JournalEntry> {
     let names: BTreeSet<(&str, &str)> = servers.iter().map(|server| (server.service, server.name)).collect();
     let is_about = |entry: &JournalEntry| {
         let (Some(service), Some(server)) = (&entry.service, &entry.server) else { return false };

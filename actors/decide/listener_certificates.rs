@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-pub use super::certificate_list::{CertificateList, FILE_SUFFIX, LIST_SUFFIX};
+pub use super::certificate_list::{CertificateList, FILE_SUFFIX, LIST_SUFFIX, certificate_file};
 use super::frontend;
 use super::routing::{kind_of, routed_at};
 use super::tls_words;
