@@ -49,6 +49,8 @@ pub fn rows(report: &StatusReport, now_unix_ms: u64) -> Vec<ServiceRow> {
 
 fn row(name: &str, service: &ServiceState, watcher: Option<&WatcherState>, now_unix_ms: u64) -> ServiceRow {
     let servers = ServerCounts::of(&service.servers, None);
+    // A server that waits for its deletion is no problem.
+    let desired = ServerCounts::of(&service.servers, watcher.and_then(|watcher| watcher.hosts.as_deref()));
     ServiceRow {
         name: name.to_owned(),
         listen: service.listen.clone().unwrap_or_else(|| "-".to_owned()),
@@ -57,7 +59,7 @@ fn row(name: &str, service: &ServiceState, watcher: Option<&WatcherState>, now_u
         source: watcher.map_or_else(|| "-".to_owned(), |watcher| source(watcher, now_unix_ms)),
         update: service.update.as_str(),
         last_change: last_change(service),
-        severity: Severity::of_service(service, watcher, servers),
+        severity: Severity::of_service(service, watcher, desired),
     }
 }
 
@@ -73,5 +75,30 @@ fn last_change(service: &ServiceState) -> String {
         (Some(class), Some(took_us)) => format!("{class} in {}", duration(took_us)),
         (Some(class), None) => class.clone(),
         _ => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proxymgr_actors::model::{Address, Endpoint, Host, HostList, ServerName, ServerState};
+
+    use super::*;
+
+    #[test]
+    fn server_of_a_removed_host_is_no_problem() {
+        let name = |text: &str| ServerName::new(text).unwrap();
+        let servers = [(name("a"), ServerState::Ready), (name("b"), ServerState::Maint)];
+        let service = ServiceState { desired: 1, servers: Arc::new(servers.into()), ..ServiceState::default() };
+        let severity = |hosts: &[&str]| {
+            let host =
+                Host::at(Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
+            let hosts: HostList = hosts.iter().map(|host_name| (name(host_name), host.clone().into())).collect();
+            let watcher = WatcherState { hosts: Some(hosts.into()), ..WatcherState::default() };
+            row("web", &service, Some(&watcher), 0).severity
+        };
+        assert_eq!(severity(&["a"]), Severity::Ok);
+        assert_eq!(severity(&["a", "b"]), Severity::Warning, "an operator, or discovery, has disabled it");
     }
 }

@@ -85,7 +85,8 @@ impl<'a> ServiceOf<'a> {
 
     fn headline(&self, screen: Screen) -> String {
         let count = self.report.concerns.iter().filter(|concern| concern.concerns(self.name)).count();
-        let servers = self.service.map(|service| ServerCounts::of(&service.servers, None)).unwrap_or_default();
+        let hosts = self.watcher.and_then(|watcher| watcher.hosts.as_deref());
+        let servers = self.service.map(|service| ServerCounts::of(&service.servers, hosts)).unwrap_or_default();
         let ready = format!("{} of {} ready", servers.ready, counted(servers.total(), "server"));
         let name = printable(self.name);
         match (self.severity(), count) {

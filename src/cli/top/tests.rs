@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use proxymgr_actors::model::{ServerName, ServerState, ServiceName};
+use proxymgr_actors::model::{Address, Endpoint, Host, HostList, ServerName, ServerState, ServiceName};
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase, ServiceState, WatcherState};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -26,8 +26,10 @@ fn report(services: &[(&str, &[ServerState])]) -> StatusReport {
             servers: Arc::new(servers.collect()),
             ..ServiceState::default()
         };
+        let host = Host::at(Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
+        let hosts: HostList = state.servers.keys().map(|name| (name.clone(), host.clone().into())).collect();
+        let watcher = WatcherState { service: (*name).into(), hosts: Some(hosts.into()), ..WatcherState::default() };
         haproxy.services.insert(ServiceName::new(name).unwrap(), state);
-        let watcher = WatcherState { service: (*name).into(), hosts: Some(Arc::default()), ..WatcherState::default() };
         actors.push(ActorState::Watcher(watcher));
     }
     actors.push(ActorState::HaproxyState(haproxy));
