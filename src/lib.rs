@@ -21,5 +21,6 @@ pub mod secret;
 pub mod settings;
 pub mod status;
 pub mod terminal;
+pub mod text_difference;
 pub mod tls;
 pub mod token;

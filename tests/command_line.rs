@@ -336,6 +336,53 @@ async fn plan_shows_commands_and_reloads_only() {
 }
 
 #[tokio::test]
+async fn plan_shows_the_file_what_is_blocked_and_what_haproxy_refuses() {
+    let dir = TestDir::new();
+    let settings = daemon_of_files(&dir);
+    let state = settings.config_path().with_file_name("state");
+    let mut daemon = settings.start();
+    daemon.wait_until_haproxy_answers().await;
+    daemon
+        .eventually(LIMIT, "the state is saved", async || {
+            let mut files = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+            let saved = files.any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("10.0.0.2:80")));
+            let plan = daemon.run_command(&["plan"]).await;
+            check(saved && out(&plan) == "Nothing to do: HAProxy is in sync.\n", &plan)
+        })
+        .await;
+    daemon.signal(Signal::SIGSTOP);
+
+    web(&dir, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    let plan = daemon.run_command(&["plan"]).await;
+    let text = out(&plan);
+    assert!(text.contains("\n@@ ") && text.contains(" @@ listen web\n"), "{text}");
+    let added = |line: &&str| line.starts_with("+    server 10.0.0.3:80 10.0.0.3:80 ");
+    assert_eq!(text.lines().filter(added).count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with('-')).count(), 1, "nothing else changes: {text}");
+
+    let line = "http-request track-sc9 src";
+    let bad = json!({"type": "static", "hosts": [], "min_hosts": 0, "port": dir.port(), "listen_options": [line]});
+    dir.write("services/bad.json", bad.to_string());
+    let plan = daemon.run_command(&["plan"]).await;
+    let text = out(&plan);
+    assert!(text.contains("\n+listen bad\n"), "{text}");
+    let refused = "\nrefused by HAProxy: a running service stays as it is, a new one is left out\n    bad: \"http-request track-sc9 src\": ";
+    assert!(text.contains(refused), "{text}");
+
+    fs::remove_file(dir.join("services/bad.json")).unwrap();
+    web(&dir, &[]);
+    let plan = daemon.run_command(&["plan"]).await;
+    let text = out(&plan);
+    let blocked = "blocked, until an operator accepts it or the source changes\n    web: ";
+    assert!(text.starts_with("Nothing to do") && text.contains(blocked) && !text.contains("@@"), "{text}");
+
+    fs::remove_file(dir.join("services/web.json")).unwrap();
+    let plan = daemon.run_command(&["plan"]).await;
+    assert!(out(&plan).contains("\n    removal of 1 service: "), "{}", out(&plan));
+    daemon.signal(Signal::SIGCONT);
+}
+
+#[tokio::test]
 async fn status_prints_headline_or_json() {
     let dir = TestDir::new();
     let mut daemon = daemon_of_files(&dir).start();

@@ -9,7 +9,7 @@ use actix::{Actor, Context, Handler, Message, Recipient};
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::annotation;
 use proxymgr_actors::decide::capabilities::Capabilities;
-use proxymgr_actors::decide::guard::GuardLimits;
+use proxymgr_actors::decide::guard::{Capacity, Guard, GuardLimits, GuardMemory};
 use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::overlay::with_choices;
 use proxymgr_actors::decide::server_ids::{Numbering, ServerIdRegistry, ServerIds};
@@ -18,8 +18,8 @@ use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
 use proxymgr_actors::decide::{rivals, server_order, unknown_keys};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
-use proxymgr_actors::model::{HostList, ProxyVersion, RawDefinition, ServiceDefinition, ServiceName, UpdateStrategy};
-use proxymgr_actors::port::{HostSources, OpenSource, SavedService};
+use proxymgr_actors::model::{BlockedChange, HostList, ProxyVersion, ServiceDefinition, ServiceName, UpdateStrategy};
+use proxymgr_actors::port::{DefinitionList, HostSources, OpenSource, SavedService};
 use slog::Logger;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
@@ -30,6 +30,10 @@ use crate::discovery::KINDS;
 use crate::failure::Failure;
 use crate::saved_state;
 use crate::settings::Settings;
+use crate::status::format::counted;
+
+/// Why a change stays out that an operator rejected.
+const REJECTED: &str = "rejected by an operator";
 
 /// The desired state and remarks on its origin.
 #[derive(Debug, Default)]
@@ -38,6 +42,8 @@ pub struct Desired {
     pub services: BTreeMap<ServiceName, DesiredService>,
     /// What does not come from discovery, is invalid, or is not known.
     pub remarks: Vec<String>,
+    /// Changes that a guard or an operator's rejection keeps out, with reasons.
+    pub blocked: Vec<String>,
 }
 
 /// One service and its hosts.
@@ -96,13 +102,24 @@ pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger
     let saved_path = saved_state_path(settings);
     let loaded = saved_state::look(&saved_path);
     let mut remarks: Vec<String> = loaded.problem.into_iter().collect();
+    let services = loaded.state.services.into_iter();
     let saved: BTreeMap<ServiceName, SavedService> =
-        loaded.state.services.into_iter().map(|service| (service.definition.name.clone(), service)).collect();
+        services.map(|service| (service.definition.name.clone(), service)).collect();
+    let mut blocked = Vec::new();
 
     let (inbox, definitions) = Inbox::open();
     let _definitions_open = discovery.definitions.open(inbox);
     let definitions = match first_good(definitions, deadline, |seen: DefinitionsSeen| seen.result).await {
-        Ok(raw) => usable(raw, settings, &saved, &mut remarks),
+        Ok(raw) => {
+            let raw = DefinitionList::from(raw);
+            let kept = kept_by_guard(&raw, loaded.state.definitions_guard, settings, &saved);
+            let mut definitions = usable(raw, settings, &saved, &mut remarks);
+            if let Some(kept) = kept {
+                blocked.push(format!("removal of {}: {}", counted(kept.services.len(), "service"), kept.reason));
+                definitions.extend(kept.services);
+            }
+            definitions
+        }
         Err(error) if saved.is_empty() => {
             let from = saved_path.display();
             remarks.push(format!(
@@ -120,26 +137,55 @@ pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger
     let opened: Vec<_> =
         definitions.into_iter().map(|definition| Opened::begin(definition, &discovery.hosts)).collect();
     let (networks, grants) = (networks_of_hosts(settings), &settings.haproxy.options.grants);
-    let mut desired = Desired { remarks, ..Desired::default() };
+    let mut desired = Desired { remarks, blocked, ..Desired::default() };
     for opened in opened {
         let name = opened.definition.name.clone();
         let networks = networks.granted(&grants.hosts_of(name.as_str()));
-        let service = opened.finish(deadline, saved.get(&name), &networks, &mut desired.remarks).await;
+        let service = opened.finish(deadline, saved.get(&name), &networks, &mut desired).await;
         desired.services.insert(name, service);
     }
     Ok(desired)
 }
 
+/// Services that the source no longer has, and that stay.
+struct Kept {
+    services: Vec<Arc<ServiceDefinition>>,
+    reason: String,
+}
+
+/// Returns the saved services that the newest list lacks, where the guard blocks their removal.
+fn kept_by_guard(
+    newest: &DefinitionList,
+    memory: GuardMemory<DefinitionList>,
+    settings: &Settings,
+    saved: &BTreeMap<ServiceName, SavedService>,
+) -> Option<Kept> {
+    let haproxy = &settings.haproxy;
+    let limits = GuardLimits::of_services(haproxy.services_removal_max, haproxy.options.removal.window);
+    let now = Clock::starting_at(now_unix_ms()).now();
+    let missing = saved.iter().filter(|(name, _)| !newest.contains_key(name.as_str()));
+    let services: Vec<_> = missing.map(|(_, service)| service.definition.clone()).collect();
+    if services.is_empty() {
+        return None;
+    }
+    let guard = Guard::restored(memory, Some(saved.len()), &limits, now, |_| BlockedChange::default());
+    let reason = match guard.has_rejected(newest) {
+        true => REJECTED.to_owned(),
+        false => guard.check(Capacity::serving(saved.len() - services.len()), &limits, now).err()?.to_string(),
+    };
+    Some(Kept { services, reason })
+}
+
 /// The valid definitions; an invalid one is replaced by the last good one.
 fn usable(
-    raw: BTreeMap<Arc<str>, RawDefinition>,
+    raw: DefinitionList,
     settings: &Settings,
     saved: &BTreeMap<ServiceName, SavedService>,
     remarks: &mut Vec<String>,
 ) -> Vec<Arc<ServiceDefinition>> {
     let running = |name: &str| Some(saved.get(&ServiceName::new(name).ok()?)?.definition.origin.clone());
     let mut definitions = Vec::new();
-    for (name, raw) in &*rivals::settle(raw.into(), running) {
+    for (name, raw) in &*rivals::settle(raw, running) {
         match annotation::parse(name, raw, &settings.haproxy.options) {
             Ok(parsed) => {
                 let unknown = unknown_keys::in_definition(&parsed.definition.source, &KINDS);
@@ -180,7 +226,7 @@ impl Opened {
         deadline: Instant,
         saved: Option<&SavedService>,
         networks: &HostNetworks,
-        remarks: &mut Vec<String>,
+        Desired { remarks, blocked, .. }: &mut Desired,
     ) -> DesiredService {
         let name = self.definition.name.clone();
         let seen = match self.open {
@@ -200,11 +246,9 @@ impl Opened {
                 remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| format!("{name}: {remark}")));
                 hosts.show(&seen, &limits, now);
                 remarks.extend(hosts.problems().iter().map(|(entry, problem)| format!("{name}: {entry}: {problem}")));
-                let blocked = hosts.pending().map(|change| ("blocked by guard", change));
-                let blocked = blocked.or_else(|| hosts.rejected().map(|change| ("rejected by an operator", change)));
-                remarks.extend(blocked.map(|(what, change)| {
-                    format!("{name}: change {what}: {}; using the hosts of the saved state", change.reason)
-                }));
+                blocked.extend(hosts.pending().map(|change| format!("{name}: {}", change.reason)));
+                let rejected = hosts.rejected().map(|change| format!("{name}: {REJECTED}: {}", change.reason));
+                blocked.extend(rejected);
             }
             Err(error) => {
                 let consequence = if hosts.in_service().is_some() { "using the saved state" } else { "no hosts known" };

@@ -1,6 +1,7 @@
 //! `proxymgr plan`: pending changes of the running HAProxy and of each target, with reasons.
 
 mod external;
+mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -36,7 +37,7 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
     let log = logging::component(logging.root(), "plan");
     let haproxy = &settings.haproxy;
-    let (desired, first, targets) = block_on(async {
+    let (desired, first, file, targets) = block_on(async {
         let desired = gather_desired(settings, timeout, logging.root()).await;
         let socket = adapters::runtime(haproxy, &log);
         let first = match haproxy.run.management() {
@@ -47,7 +48,14 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         for Target { name, address } in &haproxy.targets {
             targets.push((name, external::observe(&HaproxySocket::of_others(address, log.clone())).await));
         }
-        (desired, first, targets)
+        let file = match (&desired, &first) {
+            (Ok(desired), First::Own(running)) => {
+                let version = running.as_ref().ok().map(|running| running.0.version);
+                file::changes(settings, desired, version, &log).await
+            }
+            _ => String::new(),
+        };
+        (desired, first, file, targets)
     });
     let desired = desired?;
     for remark in &desired.remarks {
@@ -57,6 +65,8 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         First::Own(running) => describe_own(settings, &desired, running),
         First::External(found) => external::describe(settings, &desired, &found),
     };
+    push_list(&mut text, "blocked, until an operator accepts it or the source changes", &desired.blocked);
+    text.push_str(&file);
     for (name, found) in targets {
         let _ = write!(text, "\ntarget {name}\n{}", external::describe(settings, &desired, &found));
     }
@@ -178,11 +188,16 @@ fn conclude(commands: String, otherwise: &str, reasons: &[String]) -> String {
         return "Nothing to do: HAProxy is in sync.\n".to_owned();
     }
     let mut text = commands;
-    if !reasons.is_empty() {
-        let _ = writeln!(text, "{otherwise}");
-        reasons.iter().for_each(|reason| text.push_str(&format!("    {reason}\n")));
-    }
+    push_list(&mut text, otherwise, reasons);
     text
+}
+
+/// Appends a list with its heading, unless it is empty.
+fn push_list(text: &mut String, heading: &str, entries: &[String]) {
+    if !entries.is_empty() {
+        let _ = writeln!(text, "{heading}");
+        entries.iter().for_each(|entry| text.push_str(&format!("    {entry}\n")));
+    }
 }
 
 /// The last applied state of a service, from its section in the file.

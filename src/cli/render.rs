@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::decide::base::{self, BoundBase};
+use proxymgr_actors::decide::earlier_file::listeners;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::listener_certificates;
@@ -31,12 +32,15 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     for remark in &desired.remarks {
         output::remark(&format!("# {remark}"));
     }
+    for change in &desired.blocked {
+        output::remark(&format!("# not in the file, because a guard blocks it: {change}"));
+    }
     if let Err(error) = &version {
         output::remark(&format!("# {error}; the file is written for the oldest supported version"));
     }
     let version = version.ok().map(|(version, _)| version);
-    let rendered =
-        rendered(settings, version, &settings.haproxy.policy.base_config.map_path, desired.services.values());
+    let map_path = &settings.haproxy.policy.base_config.map_path;
+    let rendered = rendered(settings, version, map_path, None, desired.services.values());
     output::print_lines(&rendered.pieces.concat());
     Ok(())
 }
@@ -55,30 +59,31 @@ pub(super) struct Rendered {
     pub(super) has_frontends: bool,
 }
 
-/// Renders the file. That of the daemon refers to inherited descriptors; this one is for a HAProxy that opens its own
-/// sockets.
+/// Renders the file: as the daemon would write it in place of the file `in_place_of`, with the descriptors that HAProxy
+/// inherits; or for a HAProxy that opens its own sockets. Addresses that are not open yet are shown as addresses.
 pub(super) fn rendered<'a>(
     settings: &Settings,
     version: Option<ProxyVersion>,
     map_path: &Path,
+    in_place_of: Option<&str>,
     services: impl Iterator<Item = &'a DesiredService>,
 ) -> Rendered {
-    let base_config = &BaseConfig {
-        management: ProxyManagement::Delegated,
-        map_path: map_path.to_owned(),
-        ..settings.haproxy.policy.base_config.clone()
+    let (management, descriptors) = match in_place_of {
+        Some(text) => (settings.haproxy.run.management(), descriptors_in(text)),
+        None => (ProxyManagement::Delegated, Descriptors::new()),
     };
+    let base_config =
+        &BaseConfig { management, map_path: map_path.to_owned(), ..settings.haproxy.policy.base_config.clone() };
     let layout = Arc::new(base::layout(base_config));
-    let style = SectionStyle::of(&layout, version);
-    let none = Descriptors::new();
+    let style = SectionStyle { own_binds: true, ..SectionStyle::of(&layout, version) };
     let applied: Vec<_> = services.map(|service| (service, layout.applied_to(&service.definition))).collect();
     let section = |(service, definition): &(&DesiredService, Arc<ServiceDefinition>)| {
         let Placed { servers, ids, .. } = service.placed(settings, version, false);
-        (definition.name.clone(), haproxy_config::section(definition, &none, &servers, &ids, style))
+        (definition.name.clone(), haproxy_config::section(definition, &descriptors, &servers, &ids, style))
     };
     let sections: BTreeMap<ServiceName, Arc<str>> = applied.iter().map(section).collect();
-    let frontends = frontends(applied.iter().map(|(_, definition)| (&**definition, &none)), style, map_path);
-    let base = BoundBase::new(layout.clone(), none.clone());
+    let frontends = frontends(applied.iter().map(|(_, definition)| (&**definition, &descriptors)), style, map_path);
+    let base = BoundBase::new(layout.clone(), descriptors.clone());
     let texts = sections.iter().map(|(name, text)| (name, text.clone())).collect();
     let mut pieces = base.pieces(&texts);
     let places = base.places(&texts);
@@ -86,4 +91,10 @@ pub(super) fn rendered<'a>(
     pieces.extend(frontends.into_values());
     let lists = listener_certificates::files(applied.iter().map(|(_, definition)| &**definition));
     Rendered { pieces, sections, places, lists, has_frontends }
+}
+
+/// Returns the descriptors of the addresses in a file that proxymgr wrote.
+fn descriptors_in(text: &str) -> Descriptors {
+    let listeners = listeners(text).into_iter().flatten();
+    listeners.flat_map(|listener| listener.sockets).map(|(address, descriptor)| (address, Some(descriptor))).collect()
 }

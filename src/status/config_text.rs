@@ -11,27 +11,13 @@ use serde::Serialize;
 
 use super::masking::masked;
 use super::report::StatusReport;
-
-/// Context lines around a difference.
-const CONTEXT_LINES: usize = 3;
-
-/// Longest texts that are compared line by line; longer ones are compared at their beginning and end only.
-const COMPARED_LINES_MAX: usize = 2_000;
+use crate::text_difference::{DifferentLine, hunks};
 
 /// Most lines of differences shown.
 const DIFFERENCE_LINES_MAX: usize = 2_000;
 
 /// Longest file shown on one page, in lines; the sections of a longer file have pages of their own.
 const SHOWN_LINES_MAX: usize = 3_000;
-
-/// One line of a difference.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DifferentLine {
-    /// ` ` in both, `-` only in the running, `+` only in the desired configuration.
-    pub mark: char,
-    /// The line.
-    pub text: String,
-}
 
 /// Differences of one section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -163,53 +149,14 @@ pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
     (differences, false)
 }
 
-/// Differing lines with their context.
+/// Differing lines with their context; three dots stand for lines in between that are equal.
 fn difference(before: &str, after: &str) -> Vec<DifferentLine> {
-    let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    let same = |(a, b): &(&&str, &&str)| a == b;
-    let head = before.iter().zip(&after).take_while(same).count();
-    let rest = before.len().min(after.len()) - head;
-    let tail = before.iter().rev().zip(after.iter().rev()).take(rest).take_while(same).count();
-    let (old, new) = (&before[head..before.len() - tail], &after[head..after.len() - tail]);
-    if old.is_empty() && new.is_empty() {
-        return Vec::new();
-    }
-    let line = |mark, text: &str| DifferentLine { mark, text: text.to_owned() };
-    let context_before = before[head.saturating_sub(CONTEXT_LINES)..head].iter().map(|text| line(' ', text));
-    let context_after = before[before.len() - tail..].iter().take(CONTEXT_LINES).map(|text| line(' ', text));
-    context_before.chain(changes(old, new)).chain(context_after).collect()
-}
-
-/// Shortest edit script between two texts, by their longest common subsequence.
-fn changes(old: &[&str], new: &[&str]) -> Vec<DifferentLine> {
-    let line = |mark, text: &&str| DifferentLine { mark, text: (*text).to_owned() };
-    if old.len() > COMPARED_LINES_MAX || new.len() > COMPARED_LINES_MAX {
-        return old.iter().map(|text| line('-', text)).chain(new.iter().map(|text| line('+', text))).collect();
-    }
-    let width = new.len() + 1;
-    let mut common = vec![0_u16; (old.len() + 1) * width];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            common[i * width + j] = if old[i] == new[j] {
-                common[(i + 1) * width + j + 1] + 1
-            } else {
-                common[(i + 1) * width + j].max(common[i * width + j + 1])
-            };
-        }
-    }
     let mut lines = Vec::new();
-    let (mut i, mut j) = (0, 0);
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
-            lines.push(line(' ', &old[i]));
-            (i, j) = (i + 1, j + 1);
-        } else if j == new.len() || (i < old.len() && common[(i + 1) * width + j] >= common[i * width + j + 1]) {
-            lines.push(line('-', &old[i]));
-            i += 1;
-        } else {
-            lines.push(line('+', &new[j]));
-            j += 1;
+    for hunk in hunks(before, after) {
+        if !lines.is_empty() {
+            lines.push(DifferentLine { mark: ' ', text: "...".to_owned() });
         }
+        lines.extend(hunk.lines);
     }
     lines
 }
@@ -218,15 +165,11 @@ fn changes(old: &[&str], new: &[&str]) -> Vec<DifferentLine> {
 mod tests {
     use super::*;
 
-    fn marks(before: &str, after: &str) -> String {
-        difference(before, after).iter().map(|line| format!("{}{}\n", line.mark, line.text)).collect()
-    }
-
     #[test]
-    fn difference_has_context_lines() {
-        assert_eq!(marks("a\nb\nc\nd\ne\n", "a\nb\nc\nd\ne\n"), "");
-        assert_eq!(marks("a\nb\nc\nd\ne\n", "a\nb\nc\nX\ne\n"), " a\n b\n c\n-d\n+X\n e\n");
-        assert_eq!(marks("1\na\nb\n2\n", "1\nb\nc\n2\n"), " 1\n-a\n b\n+c\n 2\n");
-        assert_eq!(marks("", "a\n"), "+a\n");
+    fn equal_lines_between_differences_are_left_out() {
+        let before = "a\n1\n2\n3\n4\n5\n6\n7\nb\n";
+        let lines = difference(before, &before.replace('a', "A").replace('b', "B"));
+        let text: Vec<String> = lines.iter().map(|line| format!("{}{}", line.mark, line.text)).collect();
+        assert_eq!(text, ["-a", "+A", " 1", " 2", " 3", " ...", " 5", " 6", " 7", "-b", "+B"]);
     }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use proxymgr_actors::decide::quoting::joined;
+use proxymgr_actors::model::ServiceName;
 use proxymgr_actors::port::{CheckFailure, ConfigMessage, ConfigText};
 use proxymgr_yaml::Mistake;
 use slog::Logger;
 
+use super::super::desired::DesiredService;
 use super::super::render::{Rendered, rendered};
 use super::definitions::{Judged, JudgedService};
 use crate::certificates::CertificateStore;
@@ -14,54 +16,96 @@ use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::proxy::trial::Trial;
 use crate::settings::Settings;
 
+/// Something in the file that HAProxy refuses.
+pub(in crate::cli) struct Refusal {
+    /// The operator's own file and line, if the line comes from there.
+    pub(in crate::cli) place: Option<Arc<str>>,
+    /// The service whose section has the line.
+    pub(in crate::cli) service: Option<ServiceName>,
+    /// The line; empty if HAProxy names none.
+    line: String,
+    message: String,
+}
+
+impl Refusal {
+    /// Returns the line with HAProxy's message.
+    pub(in crate::cli) fn text(&self) -> String {
+        let line = if self.line.is_empty() { String::new() } else { format!("{:?}: ", self.line) };
+        format!("{line}{}", self.message)
+    }
+}
+
 /// Returns the mistakes that HAProxy finds; none if it runs elsewhere.
 pub(in crate::cli) async fn mistakes(judged: &Judged, settings: &Settings, log: &Logger) -> Vec<Mistake> {
-    if !settings.haproxy.run.needs_program() || judged.services.is_empty() {
+    if judged.services.is_empty() {
         return Vec::new();
     }
-    let unplaced = |problem: String| vec![Mistake { place: String::new(), key: String::new(), problem }];
+    let services = judged.services.iter().map(|judged| &judged.service);
+    match refusals(services, settings, log).await {
+        Ok(refusals) => refusals.iter().map(|refusal| mistake(refusal, &judged.services)).collect(),
+        Err(problem) => vec![Mistake { place: String::new(), key: String::new(), problem }],
+    }
+}
+
+/// Returns what HAProxy refuses in the file that these services result in; nothing if it runs elsewhere.
+///
+/// # Errors
+/// Why HAProxy cannot check the file.
+pub(in crate::cli) async fn refusals(
+    services: impl Iterator<Item = &DesiredService>,
+    settings: &Settings,
+    log: &Logger,
+) -> Result<Vec<Refusal>, String> {
+    if !settings.haproxy.run.needs_program() {
+        return Ok(Vec::new());
+    }
     let binary = HaproxyBinary::of(&settings.haproxy);
-    let version = match binary.version().await {
-        Ok((version, _)) => version,
-        Err(problem) => return unplaced(problem),
-    };
-    let trial = match Trial::open(binary, log) {
-        Ok(trial) => trial,
-        Err(problem) => return unplaced(problem),
-    };
+    let (version, _) = binary.version().await?;
+    let trial = Trial::open(binary, log)?;
     if let Some(directory) = &settings.haproxy.certificates {
         // HAProxy reads the copies that a daemon would have; mistakes in them are reported apart from this.
         CertificateStore::new(directory.clone(), trial.certificates_path(), log.clone()).scan();
     }
-    let services = judged.services.iter().map(|judged| &judged.service);
-    let file = rendered(settings, Some(version), &trial.map_path(), services);
+    let file = rendered(settings, Some(version), &trial.map_path(), None, services);
     let map = file.has_frontends.then(|| Arc::from(""));
     match trial.check(ConfigText { pieces: file.pieces.clone(), map, lists: file.lists.clone() }).await {
-        Ok(_warnings) => Vec::new(),
-        Err(CheckFailure::Failed(problem)) => unplaced(problem),
+        Ok(_warnings) => Ok(Vec::new()),
+        Err(CheckFailure::Failed(problem)) => Err(problem),
         Err(CheckFailure::Rejected { messages }) => {
-            messages.iter().map(|message| mistake(message, &file, &judged.services)).collect()
+            Ok(messages.iter().map(|message| refusal(message, &file)).collect())
         }
     }
 }
 
-/// Assigns a message of HAProxy to the definition that its line comes from, or to the operator's own file.
-fn mistake(message: &ConfigMessage, file: &Rendered, services: &[JudgedService]) -> Mistake {
+/// Assigns a message of HAProxy to the service that its line comes from, or to the operator's own file.
+fn refusal(message: &ConfigMessage, file: &Rendered) -> Refusal {
     let found = message.line.and_then(|line| piece_with(line, &file.pieces));
-    let text = found.map_or_else(String::new, |(_, line)| format!("{line:?}: "));
-    let problem = format!("HAProxy refuses it: {text}{}", message.text);
-    let place = message.line.and_then(|line| file.places.get(line.checked_sub(1)?)?.clone());
-    if let Some(place) = place {
+    let service = found.and_then(|(piece, _)| {
+        let (name, _) = file.sections.iter().find(|(_, section)| Arc::ptr_eq(section, piece))?;
+        Some(name.clone())
+    });
+    Refusal {
+        place: message.line.and_then(|line| file.places.get(line.checked_sub(1)?)?.clone()),
+        service,
+        line: found.map(|(_, line)| line.to_owned()).unwrap_or_default(),
+        message: message.text.clone(),
+    }
+}
+
+/// Returns a refusal with the key of the definition, or the place in the operator's own file.
+fn mistake(refusal: &Refusal, services: &[JudgedService]) -> Mistake {
+    let problem = format!("HAProxy refuses it: {}", refusal.text());
+    if let Some(place) = &refusal.place {
         return Mistake { place: place.to_string(), key: String::new(), problem };
     }
-    let service = found.and_then(|(piece, line)| {
-        let (name, _) = file.sections.iter().find(|(_, section)| Arc::ptr_eq(section, piece))?;
-        Some((services.iter().find(|judged| judged.service.definition.name == *name)?, line))
-    });
-    let Some((JudgedService { service, lines }, line)) = service else {
+    let refused = refusal
+        .service
+        .as_ref()
+        .and_then(|name| services.iter().find(|judged| judged.service.definition.name == *name));
+    let Some(JudgedService { service, lines }) = refused else {
         return Mistake { place: String::new(), key: String::new(), problem };
     };
-    let options = &service.definition.listen_options;
+    let (options, line) = (&service.definition.listen_options, &*refusal.line);
     match options.iter().position(|words| joined(words) == line) {
         Some(index) => lines.mistake_in("listen_options", index, &problem),
         None if line.starts_with("server ") => lines.mistake_at("server_options", &problem),

@@ -6,9 +6,10 @@ use proxymgr_actors::message::ConfigState;
 use serde::Serialize;
 
 use super::{NoQuery, no_answer};
-use crate::status::config_text::{self, DifferentLine};
+use crate::status::config_text;
 use crate::status::problem::Problem;
 use crate::status::view::{Asked, Cached, Identity, View};
+use crate::text_difference::DifferentLine;
 
 /// Both answers, cached: for a thousand services they are expensive.
 #[derive(Default)]
