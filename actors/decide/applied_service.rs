@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::server_ids::ServerIds;
 use super::server_line::{id_beside, server_words};
 use super::server_options::used_options;
-use crate::model::{AdminState, Endpoint, Host, InBase, PersistentId, ServerName, ServiceDefinition, Word};
+use crate::model::{
+    AdminState, Endpoint, Host, InBase, ObservedServers, PersistentId, ServerName, ServiceDefinition, Word,
+};
 
 /// The state of one service that was applied to a HAProxy process, by its file and at run time since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,18 @@ impl AppliedService {
         let own = in_base.and_then(|in_base| in_base.frame.as_ref()).map(|frame| &frame.own_servers);
         let required = in_base.map(|in_base| &in_base.required_servers);
         own.into_iter().chain(required).flatten().filter(|name| !self.servers.contains_key(*name))
+    }
+
+    /// Returns the reported servers without those of the base configuration, which are never changed.
+    pub fn without_others(&self, mut servers: Arc<ObservedServers>) -> Arc<ObservedServers> {
+        let others: Vec<&ServerName> = self.others().filter(|name| servers.contains_key(*name)).collect();
+        if !others.is_empty() {
+            let servers = Arc::make_mut(&mut servers);
+            for name in others {
+                servers.remove(name);
+            }
+        }
+        servers
     }
 }
 

@@ -121,7 +121,7 @@ impl Running {
         let mut differences = Differences::default();
         for name in self.asked(asked).iter().filter(|name| !except.contains(*name)) {
             let Some(section) = self.sections.get_mut(name) else { continue };
-            let servers = section.without_others(observation.services.remove(name).unwrap_or_default());
+            let servers = section.loaded.without_others(observation.services.remove(name).unwrap_or_default());
             let unverified = section.take_unverified();
             let changed = section.observe(servers, now);
             self.health_changed |= changed.is_some() || !unverified.is_empty();

@@ -203,18 +203,6 @@ impl Section {
         servers.map(|(name, server)| (name.clone(), as_started(server))).collect()
     }
 
-    /// Returns the reported servers without those of the base configuration, which are never changed.
-    pub fn without_others(&self, mut servers: Arc<ObservedServers>) -> Arc<ObservedServers> {
-        let others: Vec<&ServerName> = self.loaded.others().filter(|name| servers.contains_key(*name)).collect();
-        if !others.is_empty() {
-            let servers = Arc::make_mut(&mut servers);
-            for name in others {
-                servers.remove(name);
-            }
-        }
-        servers
-    }
-
     /// Applies a definition that needs no reload. Returns whether the text of the section changed: only its certificates
     /// can.
     pub fn redefine(&mut self, definition: &Arc<ServiceDefinition>, style: SectionStyle) -> bool {

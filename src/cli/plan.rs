@@ -141,8 +141,9 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
             slots: slots.as_ref(),
         };
         let loaded = sections.get(name).map(|section| applied_service(section, &definition));
-        let observed = observation.services.get(name).map(|servers| &**servers);
-        let plan = plan_service(wanted, loaded.as_ref(), observed, &BTreeMap::new(), ground);
+        let observed = observation.services.get(name).cloned();
+        let observed = loaded.as_ref().and_then(|loaded| Some(loaded.without_others(observed?)));
+        let plan = plan_service(wanted, loaded.as_ref(), observed.as_deref(), &BTreeMap::new(), ground);
         reload.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
         push_steps(&mut commands, name, &plan);
     }

@@ -95,6 +95,11 @@ async fn sections_of_the_operator_get_the_servers_of_services() {
         scene.files.hosts("api", [&backends[1]]);
         scene.define("api");
         scene.goes_to("/api/x", backends[1].name()).await;
+        let nothing_is_planned = async || {
+            let plan = scene.daemon.run_command(&["plan"]).await;
+            check(plan.stdout == b"Nothing to do: HAProxy is in sync.\n", &plan)
+        };
+        scene.daemon.eventually(LIMIT, "nothing is planned", nothing_is_planned).await;
         // At run time, where HAProxy can add servers; the server of the operator stays as it is.
         scene.files.hosts("web", [&backends[1]]);
         scene.goes_to("/", backends[1].name()).await;
