@@ -131,17 +131,29 @@ async fn crash_with_full_disk_restarts_on_old_file() {
 }
 
 #[tokio::test]
-async fn clients_wait_while_haproxy_restarts() {
+async fn crashes_under_load_refuse_no_connection() {
+    const CLIENTS: usize = 3;
+    const CRASHES: usize = 20;
     let scene = scene().await;
-    let load = Load::new(scene.front).clients(3).pause(Duration::from_millis(2)).timeout(LIMIT).start();
-    let first = haproxy_pid(&scene.daemon).await;
-    kill(first, Signal::SIGKILL).expect("it runs");
-    wait_for_state(&scene.daemon, "another process serves", "haproxy_state", |state| {
-        state["phase"] == "running" && state["process"]["pid"] != first.as_raw()
-    })
-    .await;
+    let load = Load::new(scene.front).clients(CLIENTS).pause(Duration::from_millis(2)).timeout(LIMIT).start();
+    for round in 0..CRASHES {
+        // After a reload, the first crash restarts HAProxy without a delay.
+        let before = stage::reloads(&scene.daemon).await;
+        scene.files.define("web", scene.front.port(), json!({"listen_options": format!("maxconn {}", 1_000 + round)}));
+        stage::wait_for_reload_after(&scene.daemon, before).await;
+        let pid = haproxy_pid(&scene.daemon).await;
+        kill(pid, Signal::SIGKILL).expect("it runs");
+        wait_for_state(&scene.daemon, "another process serves", "haproxy_state", |state| {
+            state["phase"] == "running" && state["process"]["pid"] != pid.as_raw()
+        })
+        .await;
+    }
     let report = load.stop().await;
-    assert!(report.failed() <= 3, "only the requests that were inside HAProxy may fail: {report}");
+    println!("{CRASHES} crashes: {report}");
+    let not_connected = report.failures.keys().filter(|reason| reason.starts_with("connect"));
+    assert_eq!(not_connected.count(), 0, "{report}");
+    let in_flight = u64::try_from(CRASHES * CLIENTS).expect("a small number");
+    assert!(report.failed() <= in_flight, "only requests inside of a killed HAProxy may fail: {report}");
 }
 
 #[tokio::test]
