@@ -346,12 +346,16 @@ pub trait HeldSocket {
     fn address(&self) -> ListenAddress;
     /// Refuses new clients from now on, also where another process has the socket and does not run.
     fn refuse_clients(&self) {}
+    /// Lets further sockets of the same user listen on an address that overlaps with this one.
+    fn share_port(&self) {}
 }
 
 /// Opens listening sockets.
 pub trait ListeningSockets {
-    /// Binds and listens. The error contains the holder of the port where it is known.
-    fn open(&self, address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String>;
+    /// Binds and listens. The address may overlap with those of the open sockets `beside`, as `*:80` with `[::]:80` and
+    /// with `10.0.0.1:80`: the more specific one gets its clients. The error contains the holder of the port where it is
+    /// known.
+    fn open(&self, address: &ListenAddress, beside: &[&dyn HeldSocket]) -> Result<Box<dyn HeldSocket>, String>;
     /// Takes copies of the listening sockets of a running process, so that its ports never close.
     fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String>;
 }

@@ -143,7 +143,7 @@ impl SocketHolderActor {
     /// Opens all addresses of a service, without assigning them: other services may still take them.
     fn open_all(&mut self, service: &ServiceName, wanted: &WantedSockets) -> Result<Descriptors, NotOpened> {
         let open = |address: &ListenAddress| {
-            let descriptor = self.open(service, address, wanted.shared);
+            let descriptor = self.open(service, address, wanted);
             descriptor
                 .map(|descriptor| (address.clone(), descriptor))
                 .map_err(|error| NotOpened { address: address.clone(), error })
@@ -155,26 +155,35 @@ impl SocketHolderActor {
         &mut self,
         service: &ServiceName,
         address: &ListenAddress,
-        shared: Option<FrontendKind>,
+        wanted: &WantedSockets,
     ) -> Result<Option<RawFd>, String> {
         if let Some(of_base) = self.base.iter().find(|of_base| of_base.covers(address)) {
             return Err(format!("{address} is already taken by the base configuration, which listens on {of_base}"));
         }
-        if let Some(owner) = self.owners.rival(service, address, shared) {
+        if let Some(owner) = self.owners.rival(service, address, wanted.shared) {
             return Err(format!("{address} is already taken by the service {owner}, which requested it first"));
         }
-        self.opened(address, service.as_str())
+        self.opened(address, service.as_str(), &wanted.addresses)
     }
 
-    /// Returns the descriptor of an address, which is opened if it is not held yet.
-    fn opened(&mut self, address: &ListenAddress, owner: &str) -> Result<Option<RawFd>, String> {
+    /// Returns the descriptor of an address, which is opened if it is not held yet. It may overlap with further addresses of
+    /// its owner.
+    fn opened(
+        &mut self,
+        address: &ListenAddress,
+        owner: &str,
+        own: &BTreeSet<ListenAddress>,
+    ) -> Result<Option<RawFd>, String> {
         if let Some(held) = self.held.get(address) {
             return Ok(held.descriptor());
         }
         if self.is_closed {
             return Err("the daemon is stopping".to_owned());
         }
-        let socket = self.sockets.open(address)?;
+        let port = |address: &ListenAddress| address.ip().map(|address| address.port());
+        let beside = own.iter().filter(|other| port(other) == port(address)).filter_map(|other| self.held.get(other));
+        let beside: Vec<&dyn HeldSocket> = beside.map(|held| &**held).collect();
+        let socket = self.sockets.open(address, &beside)?;
         let descriptor = socket.descriptor();
         info!(self.log, "listening"; "address" => %address, "service" => owner, "fd" => descriptor);
         self.held.insert(address.clone(), socket);
@@ -185,7 +194,7 @@ impl SocketHolderActor {
     fn hold_base(&mut self, wanted: BTreeSet<ListenAddress>, answer: &mut SocketsHeld) {
         self.failed.base.retain(|address, _| wanted.contains(address));
         for address in &wanted {
-            match self.opened(address, BASE) {
+            match self.opened(address, BASE, &wanted) {
                 Ok(descriptor) => {
                     self.failed.base.remove(address);
                     answer.base.insert(address.clone(), descriptor);
@@ -229,7 +238,8 @@ impl SocketHolderActor {
         }
         let of_base: Vec<_> = self.failed.base.keys().cloned().collect();
         for address in of_base {
-            if self.opened(&address, BASE).is_ok() {
+            let own = self.base.clone();
+            if self.opened(&address, BASE, &own).is_ok() {
                 self.failed.base.remove(&address);
                 self.haproxy.do_send(SocketOpened { service: None });
             }

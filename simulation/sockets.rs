@@ -69,7 +69,7 @@ impl World {
 }
 
 impl ListeningSockets for World {
-    fn open(&self, address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String> {
+    fn open(&self, address: &ListenAddress, _: &[&dyn HeldSocket]) -> Result<Box<dyn HeldSocket>, String> {
         let address = address.ip().ok_or("unix sockets are not simulated")?;
         let outcome = self.with(|things| {
             let listens = |pid: &u32| things.processes[pid].listens.contains(&address);

@@ -36,7 +36,7 @@ impl ClaimedAddresses {
 }
 
 impl ListeningSockets for ClaimedAddresses {
-    fn open(&self, address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String> {
+    fn open(&self, address: &ListenAddress, _: &[&dyn HeldSocket]) -> Result<Box<dyn HeldSocket>, String> {
         if let Some(address) = address.ip().filter(|address| self.is_taken(*address)) {
             let holder = port_holder::holder(address).unwrap_or_else(|| "another process".to_owned());
             return Err(format!(
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn free_address_is_claimed() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(claims().open(&free.into()).is_ok());
+        assert!(claims().open(&free.into(), &[]).is_ok());
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
         sendmsg::<()>(sender.as_raw_fd(), &message, &rights, MsgFlags::empty(), None).unwrap();
         drop(listener);
         assert_eq!(port_holder::holder(address), None);
-        assert!(claims().open(&address.into()).is_err());
-        assert!(ClaimedAddresses::new(None).open(&address.into()).is_ok());
+        assert!(claims().open(&address.into(), &[]).is_err());
+        assert!(ClaimedAddresses::new(None).open(&address.into(), &[]).is_ok());
     }
 }

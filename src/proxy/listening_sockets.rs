@@ -1,7 +1,8 @@
 //! Opens the listening sockets, which every HAProxy inherits, and closes one once no HAProxy needs it any more.
 //!
 //! An IPv6 socket keeps the kernel's default (`net.ipv6.bindv6only`, normally 0), so that `[::]:80` accepts IPv4
-//! clients as well, like `bind :::80` in HAProxy. `SO_REUSEPORT` is not set: only one process can hold a port.
+//! clients as well, like `bind :::80` in HAProxy. `SO_REUSEPORT` is set only where one owner has overlapping addresses, so
+//! that otherwise only one process can hold a port.
 //! The file of a unix socket is created under a temporary name and renamed, so that a file of an earlier process is
 //! replaced and clients always find one; it stays when the socket is closed, and clients are refused.
 
@@ -15,7 +16,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::ReuseAddr;
+use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, listen,
     setsockopt, shutdown, socket,
@@ -75,10 +76,17 @@ impl KernelListeningSockets {
 }
 
 impl ListeningSockets for KernelListeningSockets {
-    fn open(&self, address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String> {
+    fn open(&self, address: &ListenAddress, beside: &[&dyn HeldSocket]) -> Result<Box<dyn HeldSocket>, String> {
         match address {
             ListenAddress::Ip(address) => {
-                let listener = listening(*address).map_err(|error| self.failure(*address, error))?;
+                let listener = listening(*address, false).or_else(|error| match error {
+                    Errno::EADDRINUSE if !beside.is_empty() => {
+                        beside.iter().for_each(|socket| socket.share_port());
+                        listening(*address, true)
+                    }
+                    error => Err(error),
+                });
+                let listener = listener.map_err(|error| self.failure(*address, error))?;
                 self.holders.borrow_mut().remove(address);
                 let address = listener.local_addr().map_err(|error| format!("cannot read back {address}: {error}"))?;
                 Ok(Box::new(Held { socket: listener.into(), address: address.into() }))
@@ -114,12 +122,13 @@ impl ListeningSockets for KernelListeningSockets {
 }
 
 /// Opens a socket that is non-blocking, as HAProxy expects, and close-on-exec: only the intended child inherits it.
-fn listening(address: SocketAddr) -> nix::Result<TcpListener> {
+fn listening(address: SocketAddr, shares_port: bool) -> nix::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket: OwnedFd = socket(family, SockType::Stream, flags, None)?;
     // Connections of an earlier HAProxy in TIME_WAIT must not keep the port in use.
     setsockopt(&socket, ReuseAddr, &true)?;
+    setsockopt(&socket, ReusePort, &shares_port)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&socket, Backlog::new(LISTEN_BACKLOG)?)?;
     Ok(TcpListener::from(socket))
@@ -206,6 +215,11 @@ impl HeldSocket for Held {
         // leave that of a frozen HAProxy. An error means that it does not listen any more.
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
     }
+
+    fn share_port(&self) {
+        // Where it fails, as for a unix socket, the other socket cannot be bound and says so.
+        let _ = setsockopt(&self.socket, ReusePort, &true);
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +227,7 @@ mod tests {
     use super::*;
 
     fn opened(address: &ListenAddress) -> Result<Box<dyn HeldSocket>, String> {
-        KernelListeningSockets::new().open(address)
+        KernelListeningSockets::new().open(address, &[])
     }
 
     fn any_port() -> ListenAddress {
@@ -279,6 +293,23 @@ mod tests {
         let held = opened(&any_port()).unwrap();
         let error = opened(&held.address()).err().unwrap();
         assert!(error.contains("in use by") && error.contains(&std::process::id().to_string()), "{error}");
+    }
+
+    #[test]
+    fn overlapping_addresses_of_one_owner_are_all_opened() {
+        let free = opened(&any_port()).unwrap().address().ip().unwrap().port();
+        let sockets = KernelListeningSockets::new();
+        let address = |ip: &str| format!("{ip}:{free}").parse::<ListenAddress>().unwrap();
+        let all = sockets.open(&address("0.0.0.0"), &[]).unwrap();
+        assert!(sockets.open(&address("127.0.0.1"), &[]).is_err(), "another owner has the port");
+        let v6 = sockets.open(&address("[::]"), &[&*all]).unwrap();
+        let one = sockets.open(&address("127.0.0.1"), &[&*all, &*v6]).unwrap();
+        for (target, held) in [("127.0.0.1", &one), ("127.0.0.2", &all), ("[::1]", &v6)] {
+            let _client = std::net::TcpStream::connect(format!("{target}:{free}")).unwrap();
+            let accepted = nix::sys::socket::accept(held.descriptor().unwrap());
+            let accepted = accepted.unwrap_or_else(|error| panic!("{target}: {error}"));
+            nix::unistd::close(accepted).unwrap();
+        }
     }
 
     #[test]

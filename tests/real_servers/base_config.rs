@@ -153,6 +153,37 @@ async fn bad_base_is_refused_with_its_line_and_the_last_good_one_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listeners_of_the_base_may_overlap() {
+    for version in versions() {
+        let (mut scene, backends) = Scene::begin(&version);
+        scene.files.hosts("api", [&backends[1]]);
+        scene.define("api");
+        scene.goes_to("/api", backends[1].name()).await;
+        let path = scene.dir.path().join("edge.cfg");
+        let port = scene.dir.port();
+        let more = format!(
+            "\nfrontend all\n\tbind *:{port}\n\tbind :::{port}\n\tdefault_backend web\n\n\
+             frontend one\n\tbind 127.0.0.1:{port}\n\tdefault_backend api\n"
+        );
+        std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + &more).unwrap();
+        for _ in 0..2 {
+            for (address, wanted) in [("127.0.0.1", 1), ("127.0.0.2", 2), ("[::1]", 2)] {
+                let address: SocketAddr = format!("{address}:{port}").parse().unwrap();
+                let probe = async || {
+                    let response = http::get(address, "/").await.map_err(|error| error.to_string())?;
+                    check(response.header("x-backend") == Some(backends[wanted].name()), &response)
+                };
+                scene.daemon.eventually(LIMIT, &format!("{version}: {address} is served"), probe).await;
+            }
+            // The next daemon takes over all of them.
+            scene.daemon.kill();
+            scene.daemon.start_again();
+            scene.daemon.wait_until_haproxy_answers().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listeners_of_the_base_survive_reloads_and_crashes() {
     for version in versions() {
         let (mut scene, backends) = Scene::begin(&version);
