@@ -132,13 +132,15 @@ pub fn plan_part(
         }
         steps.push((name, step));
     }
-    // A host that only changes its name keeps its traffic until the reload that adds the new server.
+    // A host that only changes its name or its slot keeps its traffic until the reload that adds the new server.
     let is_awaited = |server: &ObservedServer| server.endpoint().is_some_and(|endpoint| awaited.contains(&endpoint));
     let unwanted = scope.of(observed).filter(|(name, server)| !wanted.hosts.contains_key(*name) && !is_awaited(server));
     steps.extend(unwanted.map(|(name, server)| (name, Ok(removal(wanted, name, server)))));
     for (name, step) in steps {
         let in_slot = wanted.slots.and_then(|slots| slots.server_in(name)).cloned();
-        match judged(step, wanted.strategy, refused.get(name)) {
+        let serves_awaited = observed.get(name).filter(|server| !server.forced_maintenance() && is_awaited(server));
+        let judged = judged(step, wanted.strategy, refused.get(name));
+        match judged.and_then(|step| without_move_from(serves_awaited, step)) {
             Ok(step) => plan.steps.extend(step.map(|step| Step { in_slot, ..step })),
             Err((cause, reason)) => {
                 let name = in_slot.as_ref().unwrap_or(name);
@@ -186,6 +188,20 @@ fn judged(
             Err((ReloadCause::Server, step.reason))
         }
         (None, step) => step.map_err(|reason| (ReloadCause::Server, reason)),
+    }
+}
+
+/// Leaves the move of a server to the reload by which another server gets its address.
+fn without_move_from(
+    serves_awaited: Option<&ObservedServer>,
+    step: Option<Step>,
+) -> Result<Option<Step>, (ReloadCause, String)> {
+    match (serves_awaited.and_then(ObservedServer::endpoint), step) {
+        (Some(endpoint), Some(step)) if step.moves() => {
+            let why = format!("it still serves {endpoint}, which another server gets by a reload");
+            Err((ReloadCause::Server, why))
+        }
+        (_, step) => Ok(step),
     }
 }
 

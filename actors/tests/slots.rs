@@ -121,6 +121,25 @@ fn longest_free_slot_with_same_options_is_used_first() {
 }
 
 #[test]
+fn host_that_returns_keeps_its_old_slot_in_service_until_the_reload() {
+    let definition = planned::definition(&[], "check");
+    let rules = SlotRules { base: 2, grow_by: 1, min_free: 0 };
+    let mut table = SlotTable::default();
+    table.place(&list(&[1, 2]), rules, nobody_leaves);
+    let proxy = Proxy::started_with(&definition, &table.servers(&list(&[1, 2])));
+    // HAProxy does not answer: h3 takes the slot of h1, which returns and gets a slot that HAProxy lacks.
+    for hosts in [&[2, 3][..], &[1, 2, 3]] {
+        table.place(&list(hosts), rules, nobody_leaves);
+    }
+    let wanted = table.servers(&list(&[1, 2, 3]));
+    let plan = proxy.plan_by(UpdateStrategy::Slots, Some(&table), &definition, &wanted, (2, 2));
+    assert_eq!(plan.steps, []);
+    let reasons: Vec<_> = plan.reload.iter().map(|reason| reason.text.as_str()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].starts_with("server h3: it still serves 10.0.0.1:80"), "{reasons:?}");
+}
+
+#[test]
 fn damaged_table_assigns_no_server_twice() {
     let twice = r#"[{"server": "a", "host": {"endpoint": {"address": "10.0.0.1", "port": 80}}}, null,
                     {"server": "a", "host": {"endpoint": {"address": "10.0.0.2", "port": 80}}}]"#;

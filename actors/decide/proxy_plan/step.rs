@@ -36,6 +36,11 @@ impl Step {
         self.class == PlanClass::RuntimeDisable && matches!(*self.commands, [RuntimeCommand::DeleteServer(_)])
     }
 
+    /// Returns whether it gives the server another address.
+    pub(super) fn moves(&self) -> bool {
+        self.commands.iter().any(|command| matches!(command, RuntimeCommand::SetAddress(..)))
+    }
+
     /// Returns whether it changes the set of hosts or their addresses. Changes of state and weight do not count: the
     /// file cannot contain them, or they are temporary.
     pub(super) fn changes_hosts(&self) -> bool {
