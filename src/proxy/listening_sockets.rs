@@ -1,7 +1,7 @@
 //! Opens the listening sockets, which every HAProxy inherits, and closes one once no HAProxy needs it any more.
 //!
-//! An IPv6 socket keeps the kernel's default (`net.ipv6.bindv6only`, normally 0), so that `[::]:80` accepts IPv4
-//! clients as well, like `bind :::80` in HAProxy. `SO_REUSEPORT` is set only where one owner has overlapping addresses, so
+//! A socket on `[::]:80` accepts IPv4 clients as well, like `bind :::80` in HAProxy, unless another one on `0.0.0.0:80` gets
+//! them. `SO_REUSEPORT` is set only where one owner has overlapping addresses, so
 //! that otherwise only one process can hold a port.
 //! The file of a unix socket is created under a temporary name and renamed, so that a file of an earlier process is
 //! replaced and clients always find one; it stays when the socket is closed, and clients are refused.
@@ -10,13 +10,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
+use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr, ReusePort};
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, listen,
     setsockopt, shutdown, socket,
@@ -129,6 +129,9 @@ fn listening(address: SocketAddr, shares_port: bool) -> nix::Result<TcpListener>
     // Connections of an earlier HAProxy in TIME_WAIT must not keep the port in use.
     setsockopt(&socket, ReuseAddr, &true)?;
     setsockopt(&socket, ReusePort, &shares_port)?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        setsockopt(&socket, Ipv6V6Only, &false)?;
+    }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&socket, Backlog::new(LISTEN_BACKLOG)?)?;
     Ok(TcpListener::from(socket))

@@ -2,16 +2,30 @@
 //!
 //! <https://docs.haproxy.org/3.2/configuration.html#4.2-bind>
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::sections::Line;
+use super::sections::{Line, Section};
 use crate::limits::BIND_RANGE_MAX;
 use crate::model::{BindAddress, BindLine, ListenAddress};
 
 /// Options that configure the socket while HAProxy opens it. It ignores them for an inherited one without a message
 /// (measured on 2.2.9 to 3.4.7).
 const SOCKET_OPTIONS: &[&str] =
-    &["backlog", "gid", "group", "interface", "mode", "namespace", "transparent", "uid", "user", "v4v6", "v6only"];
+    &["backlog", "gid", "group", "interface", "mode", "namespace", "transparent", "uid", "user"];
+
+/// The option for sockets of IPv6 that accept no IPv4. A held socket on `[::]` accepts IPv4 as well (`v4v6`), unless another
+/// one listens on every IPv4 address of its port: the kernel gives that one its clients.
+const IPV6_ONLY: &str = "v6only";
+
+/// What the `bind` lines of all files say together.
+#[derive(Default)]
+pub(super) struct Binds {
+    /// The ports of held sockets on every IPv4 address.
+    ipv4_ports: BTreeSet<u16>,
+    /// The addresses that one section has several times, such as once for each group of threads.
+    repeated: BTreeSet<ListenAddress>,
+}
 
 /// A `bind` line, and why some of its addresses are not held.
 pub(super) struct ReadBind {
@@ -20,13 +34,44 @@ pub(super) struct ReadBind {
     pub(super) left: Vec<(String, String)>,
 }
 
+impl Binds {
+    /// Reads the lines of these sections.
+    pub(super) fn of<'a>(sections: impl Iterator<Item = &'a Section>) -> Self {
+        let mut binds = Self::default();
+        for section in sections {
+            let mut of_section = BTreeSet::new();
+            let lines = section.lines.iter().filter_map(|line| read(line, false, &Self::default()));
+            let held: Vec<ListenAddress> =
+                lines.flat_map(|bind| bind.line.held().cloned().collect::<Vec<_>>()).collect();
+            let on_ipv4 = held.iter().filter_map(ListenAddress::ip).filter(|ip| ip.ip() == Ipv4Addr::UNSPECIFIED);
+            binds.ipv4_ports.extend(on_ipv4.map(|ip| ip.port()));
+            binds.repeated.extend(held.into_iter().filter(|address| !of_section.insert(address.clone())));
+        }
+        binds
+    }
+
+    fn held(&self, text: &str, is_ipv6_only: bool) -> Result<Vec<ListenAddress>, String> {
+        let held = held(text)?;
+        if held.iter().any(|address| self.repeated.contains(address)) {
+            return Err("its section listens there several times".to_owned());
+        }
+        let takes_ipv4 =
+            |address: SocketAddr| address.ip() == Ipv6Addr::UNSPECIFIED && !self.ipv4_ports.contains(&address.port());
+        match is_ipv6_only && held.iter().filter_map(ListenAddress::ip).any(takes_ipv4) {
+            true => Err(format!("HAProxy ignores {IPV6_ONLY} for an inherited socket")),
+            false => Ok(held),
+        }
+    }
+}
+
 /// Reads a `bind` line; `None` for other lines and for those without an address. None of its addresses is held where
 /// `is_conditional`, because HAProxy may skip the line, and nobody would accept connections.
-pub(super) fn read(line: &Line, is_conditional: bool) -> Option<ReadBind> {
+pub(super) fn read(line: &Line, is_conditional: bool, binds: &Binds) -> Option<ReadBind> {
     let [keyword, addresses, options @ ..] = line.tokens() else { return None };
     if keyword.text != "bind" {
         return None;
     }
+    let is_ipv6_only = options.iter().any(|option| option.text == IPV6_ONLY);
     let option = options.iter().find(|option| SOCKET_OPTIONS.contains(&option.text.as_str()));
     let whole = if is_conditional {
         Some("it is within a conditional".to_owned())
@@ -40,7 +85,7 @@ pub(super) fn read(line: &Line, is_conditional: bool) -> Option<ReadBind> {
     let addresses_read = texts.into_iter().map(|text| {
         let held = match &whole {
             Some(reason) => Err(reason.clone()),
-            None => held(text),
+            None => binds.held(text, is_ipv6_only),
         };
         let held = held.unwrap_or_else(|reason| {
             left.push((text.to_owned(), reason));
@@ -97,7 +142,7 @@ mod tests {
 
     fn read_text(text: &str, is_conditional: bool) -> Option<ReadBind> {
         let file = File::read("x", &format!("frontend f\n{text}"));
-        read(&file.sections[0].lines[0], is_conditional)
+        read(&file.sections[0].lines[0], is_conditional, &Binds::of(file.sections.iter()))
     }
 
     fn held_by(text: &str) -> Vec<String> {
@@ -115,6 +160,9 @@ mod tests {
             ("bind [::1]:80", vec!["[::1]:80"]),
             ("bind ipv4@:80,ipv6@:80", vec!["0.0.0.0:80", "[::]:80"]),
             ("bind 10.0.0.1:8000-8002 accept-proxy", vec!["10.0.0.1:8000", "10.0.0.1:8001", "10.0.0.1:8002"]),
+            ("bind :::80 v4v6", vec!["[::]:80"]),
+            ("bind :::80 v6only\nbind *:80", vec!["[::]:80"]),
+            ("bind 2001:db8::1:80 v6only", vec!["[2001:db8::1]:80"]),
             ("bind /run/x.sock", vec!["unix@/run/x.sock"]),
             ("bind 'unix@/run/x.sock',:80", vec!["unix@/run/x.sock", "0.0.0.0:80"]),
         ] {
@@ -133,6 +181,9 @@ mod tests {
             "bind \"${PORT}\"",
             "bind :80 interface eth0",
             "bind :::80 v6only",
+            "bind :::80 v6only\nbind 10.0.0.1:80",
+            "bind :80 thread 1\nbind :80 thread 2",
+            "bind :80-82\nbind *:81",
             "bind /run/x.sock mode 600",
         ] {
             assert_eq!(held_by(text), Vec::<String>::new(), "{text}");

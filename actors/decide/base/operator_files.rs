@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::bind_line;
+use super::bind_line::{self, Binds};
 use super::layout::{BaseLayout, BasePart, LeftBind};
 use super::local_peer;
 use super::own_lines;
@@ -44,6 +44,8 @@ struct Reader<'a> {
     missing_in_global: Vec<String>,
     /// Whether there was a `defaults` section outside of conditionals.
     has_defaults: bool,
+    /// All `bind` lines.
+    binds: Binds,
     /// The line that listens on each address.
     listens: BTreeMap<ListenAddress, Arc<str>>,
     /// How many conditionals are open.
@@ -59,7 +61,8 @@ impl<'a> Reader<'a> {
             .filter(|section| section.keyword == "global")
             .flat_map(|section| section.lines.iter().filter_map(words_of))
             .collect();
-        let is_left = |line: &Line| bind_line::read(line, false).is_some_and(|bind| !bind.left.is_empty());
+        let binds = Binds::of(sections());
+        let is_left = |line: &Line| bind_line::read(line, false, &binds).is_some_and(|bind| !bind.left.is_empty());
         let has_conditionals = || lines().any(|line| line.directive() == Some(Directive::If));
         let opens_sockets = lines().any(is_left) || has_conditionals();
         let has_peers = sections().any(|section| section.keyword == "peers");
@@ -80,6 +83,7 @@ impl<'a> Reader<'a> {
             defaults: BTreeMap::new(),
             missing_in_global,
             has_defaults: false,
+            binds,
             listens: BTreeMap::new(),
             depth: 0,
         };
@@ -256,7 +260,7 @@ impl<'a> Reader<'a> {
 
     /// Returns a line of a proxy section, whose listeners are held where the daemon starts HAProxy.
     fn base_line(&mut self, line: &'a Line) -> BaseLine {
-        let read = bind_line::read(line, self.depth > 0);
+        let read = bind_line::read(line, self.depth > 0, &self.binds);
         let Some(read) = read.filter(|_| !self.layout.own_binds) else { return text_line(line) };
         let place = place_of(line);
         for (address, reason) in read.left {
