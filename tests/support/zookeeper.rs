@@ -23,8 +23,8 @@ const TICK_MS: u32 = 250;
 const SESSION_TIMEOUT_MIN_MS: u32 = 500;
 const SESSION_TIMEOUT_MAX_MS: u32 = 60_000;
 
-/// The session time-out of [`Ensemble::client`].
-const CLIENT_SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+/// The session time-out of [`Ensemble::client`]: longer than a busy machine stands still.
+const CLIENT_SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time-out for the start of a member and for an election, on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(40);
@@ -222,7 +222,7 @@ impl Ensemble {
         }
     }
 
-    /// A client of the whole ensemble, with a session time-out of 6 s.
+    /// A client of the whole ensemble, with a session time-out of 30 s.
     pub async fn client(&self) -> Client {
         self.client_with_timeout(CLIENT_SESSION_TIMEOUT).await
     }
