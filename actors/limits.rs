@@ -29,6 +29,12 @@ pub const PATH_PREFIX_BYTES_MAX: usize = 256;
 /// other, for every request of their port.
 pub const CONDITIONAL_SERVICES_MAX: usize = 500;
 
+/// The most tags of a host, and the most pairs of its meta data; further ones are left out.
+pub const HOST_LABELS_MAX: usize = 64;
+
+/// The longest tag of a host, and the longest key and value of its meta data.
+pub const HOST_LABEL_BYTES_MAX: usize = 512;
+
 /// The most headers that the requests of one service must have.
 pub const MATCH_HEADERS_MAX: usize = 8;
 

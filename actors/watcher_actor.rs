@@ -247,6 +247,7 @@ impl Handler<HostsSeen> for WatcherActor {
                 if missed {
                     self.change_missed();
                 }
+                seen.retain(|host| host.has(&self.definition.source.labels));
                 self.bounds.networks.judge(&mut seen);
                 server_order::place(&mut seen, &self.definition, self.sources.kinds());
                 self.report_unknown_keys(unknown_keys::in_hosts(&seen));

@@ -33,7 +33,7 @@ fn definition() -> ServiceDefinition {
         domains_granted: false,
         life_cycle: Default::default(),
         update: Default::default(),
-        source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
+        source: SourceSpec::new("static", serde_json::Map::new()),
         removal: Removal::default(),
     }
 }

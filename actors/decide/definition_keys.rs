@@ -65,7 +65,8 @@ pub const SERVICE_KEYS: &[DefinitionKey] = &[
         "match",
         "map",
         "Conditions of its requests, all of which must hold: `domains` and `path_prefix`, as beside it, `headers`, `methods` \
-         and `sources`. With `mode tcp`: `domains` and `sources`.",
+         and `sources`. With `mode tcp`: `domains` and `sources`. `tags` (all of a list) and `meta` (`{\"zone\": \"a\"}`) select hosts: \
+         only hosts of the source that have them belong to the service.",
     ),
     key("default", "true or false", "`true`: it gets all domains of its port that no other service has."),
     key(
@@ -126,4 +127,16 @@ pub const HOST_KEYS: &[DefinitionKey] = &[
         "`drain`: no new sessions. `maint`: no traffic. Only hosts that are `ready` count for guards.",
     ),
     key("options", "list of options", "Options of its server, in addition to `server_options` of the service."),
+    key(
+        "tags",
+        "list of texts",
+        "Tags, by which `match` of a definition selects hosts; templates of outputs get them, too. In Consul: those of the \
+         instance.",
+    ),
+    key(
+        "meta",
+        "map of texts",
+        "Meta data, used like `tags`. In Consul: that of the instance; nerve: `labels`; Curator: `metadata` of the payload; \
+         serversets: `metadata`.",
+    ),
 ];

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -14,10 +15,12 @@ use super::json_value::{described, is_free_key, port_from, string_from, strings_
 use super::option_policy::OptionPolicy;
 use super::text::{is_blank, json_from, text_from};
 use crate::limits::{HOST_OPTION_WORDS_MAX, NAME_LENGTH_MAX};
-use crate::model::{Address, AdminState, DefinitionKey, Endpoint, Host, HostRecord, InvalidName, ServerName, Word};
+use crate::model::{
+    Address, AdminState, DefinitionKey, Endpoint, Host, HostLabels, HostRecord, InvalidName, ServerName, Word,
+};
 
 /// The keys that a line may have after its address, `key=value` each.
-const LINE_KEYS: [&str; 6] = ["weight", "backup", "priority", "name", "cookie", "state"];
+const LINE_KEYS: [&str; 7] = ["weight", "backup", "priority", "name", "cookie", "state", "tags"];
 
 /// Reads `{"address": "10.0.0.1", "port": 8080, ...}`.
 ///
@@ -156,6 +159,7 @@ fn finish(
         }
         Ok(words)
     });
+    let labels = labels(keys, &mut mistakes);
     match endpoint {
         Some(endpoint) if mistakes.is_empty() => {
             let host = Host {
@@ -167,11 +171,41 @@ fn finish(
                 cookie,
                 state: state.unwrap_or_default(),
                 options: options.unwrap_or_default(),
+                labels,
             };
             let unknown = keys.keys().filter(|key| !DefinitionKey::is_in(key, HOST_KEYS) && !is_free_key(key));
             Ok(HostRecord { unknown_keys: unknown.map(|key| key.as_str().into()).collect(), ..host.into() })
         }
         _ => Err(mistakes.join("; ")),
+    }
+}
+
+/// Reads `tags` and `meta`; `None` where there are none.
+fn labels(keys: &Map<String, Value>, mistakes: &mut Vec<String>) -> Option<Arc<HostLabels>> {
+    let tags = optional(keys, "tags", mistakes, |value| match value {
+        Value::String(text) => Ok(text.split(',').map(|tag| tag.trim().to_owned()).collect()),
+        other => strings_from(other).map_err(|_| format!("{} is not a list of strings", described(other))),
+    });
+    let meta = optional(keys, "meta", mistakes, |value| match value {
+        Value::Object(pairs) => {
+            let pairs = pairs.iter().filter_map(|(key, value)| Some((key.clone(), label_from(value)?)));
+            Ok(pairs.collect::<Vec<_>>())
+        }
+        other => Err(format!("{} is not an object", described(other))),
+    });
+    let (tags, meta) = (tags.iter().flatten(), meta.iter().flatten());
+    let meta = meta.map(|(key, value)| (key.as_str(), value.as_str()));
+    let labels = HostLabels::of_host(tags.map(String::as_str), meta);
+    (!labels.is_empty()).then(|| Arc::new(labels))
+}
+
+/// Returns a value of meta data as text; `None` for a list, an object and null.
+fn label_from(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(bool) => Some(bool.to_string()),
+        _ => None,
     }
 }
 

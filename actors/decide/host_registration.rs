@@ -116,9 +116,13 @@ fn rename(from: &Map<String, Value>, key: &str, to: &mut Map<String, Value>, nam
 /// server is named after its endpoint.
 fn nerve(from: &Map<String, Value>) -> Map<String, Value> {
     let mut keys = Map::new();
-    for (key, name) in
-        [("host", "address"), ("port", "port"), ("weight", "weight"), ("haproxy_server_options", "options")]
-    {
+    for (key, name) in [
+        ("host", "address"),
+        ("port", "port"),
+        ("weight", "weight"),
+        ("haproxy_server_options", "options"),
+        ("labels", "meta"),
+    ] {
         rename(from, key, &mut keys, name);
     }
     keys
@@ -153,6 +157,12 @@ fn curator(from: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     let payload = from.get("payload").and_then(Value::as_object);
     let status = payload.map_or(Ok(None), instance_state)?;
     let is_disabled = from.get("enabled") == Some(&Value::Bool(false));
+    keys.extend(
+        payload
+            .and_then(|payload| payload.get("metadata"))
+            .filter(|meta| meta.is_object())
+            .map(|meta| ("meta".to_owned(), meta.clone())),
+    );
     if let Some(state) = if is_disabled { Some("maint") } else { status } {
         keys.insert("state".to_owned(), state.into());
     }
@@ -186,6 +196,9 @@ fn serverset(from: &Map<String, Value>, endpoint: Option<&str>) -> Result<Map<St
         None if status.is_null() => "ready",
         _ => return Err(format!("\"status\": {} is not a status of a serverset's member", described(status))),
     };
+    if from.get("metadata").is_some_and(Value::is_object) {
+        rename(from, "metadata", &mut keys, "meta");
+    }
     keys.insert("state".to_owned(), state.into());
     Ok(keys)
 }

@@ -1,14 +1,16 @@
-//! Parser for `match` in a service's definition: the requests that it gets.
+//! Parser for `match` in a service's definition: the requests that it gets, and the hosts of its source that serve them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::json_value::{shown, strings_from};
 use super::nearest::nearest;
-use crate::limits::{MATCH_HEADERS_MAX, MATCH_METHODS_MAX, MATCH_SOURCES_MAX};
+use crate::limits::{HOST_LABELS_MAX, MATCH_HEADERS_MAX, MATCH_METHODS_MAX, MATCH_SOURCES_MAX};
+use crate::model::host_labels::is_label;
 use crate::model::requests::carries_credentials;
-use crate::model::{Conditions, HeaderName, HeaderValue, InvalidCondition, Method, SourceNetwork};
+use crate::model::{Conditions, HeaderName, HeaderValue, HostLabels, Method, SourceNetwork};
 
 /// The key of a definition.
 const KEY: &str = "match";
@@ -17,7 +19,7 @@ const KEY: &str = "match";
 const BESIDE: [&str; 2] = ["domains", "path_prefix"];
 
 /// All keys within it.
-const KEYS: [&str; 5] = ["domains", "path_prefix", "headers", "methods", "sources"];
+const KEYS: [&str; 7] = ["domains", "path_prefix", "headers", "methods", "sources", "tags", "meta"];
 
 /// The value of a header that only has to be present, beside `true`.
 const ANY_VALUE: &str = "*";
@@ -37,15 +39,28 @@ pub(super) fn unite(definition: &mut Map<String, Value>) -> Vec<String> {
     mistakes
 }
 
-/// Takes `match` out of the keys of a definition. Its domains and path are put where they can also stand. Returns its
-/// other conditions, and every mistake.
-pub(super) fn take(definition: &mut Map<String, Value>) -> (Conditions, Vec<String>) {
-    let mut mistakes = unite(definition);
-    let mut conditions = Conditions::default();
+/// The content of `match` beside domains and path.
+#[derive(Debug, Default)]
+pub(super) struct Match {
+    /// The further conditions of its requests.
+    pub(super) conditions: Conditions,
+    /// The labels of its hosts.
+    pub(super) labels: HostLabels,
+    /// Every mistake.
+    pub(super) mistakes: Vec<String>,
+}
+
+/// Takes `match` out of the keys of a definition. Its domains and path are put where they can also stand.
+pub(super) fn take(definition: &mut Map<String, Value>) -> Match {
+    let mut found = Match { mistakes: unite(definition), ..Match::default() };
+    let Match { conditions, labels, mistakes } = &mut found;
     let keys = match definition.remove(KEY) {
-        None | Some(Value::Null) => return (conditions, mistakes),
+        None | Some(Value::Null) => return found,
         Some(Value::Object(keys)) => keys,
-        Some(other) => return (conditions, vec![format!("{KEY:?}: {} is not an object", shown(&other))]),
+        Some(other) => {
+            mistakes.push(format!("{KEY:?}: {} is not an object", shown(&other)));
+            return found;
+        }
     };
     for (key, value) in keys.iter().filter(|(_, value)| !value.is_null()) {
         let read = match key.as_str() {
@@ -54,11 +69,30 @@ pub(super) fn take(definition: &mut Map<String, Value>) -> (Conditions, Vec<Stri
             "sources" => {
                 set(value, MATCH_SOURCES_MAX, SourceNetwork::parse).map(|sources| conditions.sources = sources)
             }
+            "tags" => set(value, HOST_LABELS_MAX, tag).map(|tags| labels.tags = tags),
+            "meta" => meta(value).map(|meta| labels.meta = meta),
             _ => Err(unknown(key)),
         };
         mistakes.extend(read.err().map(|reason| format!("{KEY:?}: {key:?}: {reason}")));
     }
-    (conditions, mistakes)
+    found
+}
+
+fn tag(text: &str) -> Result<Arc<str>, String> {
+    is_label(text).then(|| text.into()).ok_or_else(|| format!("{text:?} cannot be a tag"))
+}
+
+/// Parses `{"zone": "a"}`.
+fn meta(value: &Value) -> Result<BTreeMap<Arc<str>, Arc<str>>, String> {
+    let pair = |(key, value): (&String, &Value)| {
+        let text = value.as_str().filter(|text| is_label(text))?;
+        Some((key.as_str().into(), text.into()))
+    };
+    let pairs = value.as_object().filter(|pairs| (1..=HOST_LABELS_MAX).contains(&pairs.len()));
+    let pairs = pairs.and_then(|pairs| pairs.iter().map(pair).collect());
+    pairs.ok_or_else(|| {
+        format!("{} is not an object of 1 to {HOST_LABELS_MAX} texts, such as {{\"zone\": \"a\"}}", shown(value))
+    })
 }
 
 fn unknown(key: &str) -> String {
@@ -98,10 +132,10 @@ fn headers(value: &Value) -> Result<BTreeMap<HeaderName, Option<HeaderValue>>, S
 }
 
 /// Parses one text or a list of them.
-fn set<T: Ord>(
+fn set<T: Ord, E: ToString>(
     value: &Value,
     most: usize,
-    parse: impl Fn(&str) -> Result<T, InvalidCondition>,
+    parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<BTreeSet<T>, String> {
     let texts = strings_from(value)?;
     if texts.is_empty() || texts.len() > most {

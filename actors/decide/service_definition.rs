@@ -12,7 +12,7 @@ use super::frontend::NAME_PREFIXES;
 use super::grants::{self, Grant, Request};
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::{OptionPolicy, RefusedLine};
-use super::request_match;
+use super::request_match::{self, Match};
 use super::routing::{self, FrontendKind};
 use super::server_options::contains;
 use super::service_tls;
@@ -20,9 +20,9 @@ use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{BINDS_MAX, DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    DefinitionKey, Domain, HTTP_PORT, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix, RawDefinition,
-    Removal, Requests, SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec,
-    Word,
+    DefinitionKey, Domain, HTTP_PORT, HostLabels, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix,
+    RawDefinition, Removal, Requests, SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate,
+    SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -52,7 +52,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         Ok(other) => return Err(vec![format!("a service is a JSON object, not {}", shown(&other))]),
         Err(error) => return Err(vec![error]),
     };
-    let mut reader = Reader { keys, mistakes: Vec::new() };
+    let mut reader = Reader { keys, labels: HostLabels::default(), mistakes: Vec::new() };
     let section = name;
     let grant = policy.grants.of(name);
     let policy = &*policy.of_service(name);
@@ -120,7 +120,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 server_options,
                 requests,
                 domains_granted: grant.is_some_and(Grant::grants_domains),
-                source: SourceSpec { kind, settings: reader.keys },
+                source: SourceSpec { kind, settings: reader.keys, labels: reader.labels },
                 removal,
                 life_cycle,
                 update,
@@ -209,6 +209,8 @@ fn read_as_the_predecessor(kind: &str, listen: Option<SocketAddr>, keys: &mut Ma
 /// Takes the service's own keys out of the object; the rest belongs to the source.
 struct Reader {
     keys: Map<String, Value>,
+    /// The labels of its hosts.
+    labels: HostLabels,
     mistakes: Vec<String>,
 }
 
@@ -252,8 +254,9 @@ impl Reader {
     }
 
     fn requests(&mut self) -> Requests {
-        let (conditions, mistakes) = request_match::take(&mut self.keys);
+        let Match { conditions, labels, mistakes } = request_match::take(&mut self.keys);
         self.mistakes.extend(mistakes);
+        self.labels = labels;
         Requests {
             domains: self.take("domains", domains).unwrap_or_default(),
             path_prefix: self.take("path_prefix", path_prefix).flatten(),

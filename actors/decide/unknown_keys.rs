@@ -98,7 +98,7 @@ mod tests {
 
     fn warnings(kind: &str, keys: &[&str]) -> Vec<String> {
         let settings: Map<String, Value> = keys.iter().map(|key| ((*key).to_owned(), Value::from(1))).collect();
-        in_definition(&SourceSpec { kind: kind.to_owned(), settings }, &KINDS)
+        in_definition(&SourceSpec::new(kind, settings), &KINDS)
     }
 
     #[test]

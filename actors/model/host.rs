@@ -5,7 +5,7 @@ use std::sync::Arc;
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, ServerName, Word};
+use super::{Endpoint, HostLabels, ServerName, Word};
 
 /// The desired administrative state of a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub struct Host {
     /// Further server options, already checked against the allow-list; they follow those of the service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<Word>,
+    /// Its tags and meta data; `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Arc<HostLabels>>,
 }
 
 impl Host {
@@ -72,6 +75,7 @@ impl Host {
             cookie: None,
             state: AdminState::default(),
             options: Vec::new(),
+            labels: None,
         }
     }
 }
@@ -106,6 +110,12 @@ pub struct SeenHost {
 }
 
 impl SeenHost {
+    /// Returns whether it has all of these labels, or a mistake, so that its labels are not known.
+    pub fn has(&self, labels: &HostLabels) -> bool {
+        let Ok(HostRecord { host, .. }) = &self.record else { return true };
+        labels.is_empty() || host.labels.as_ref().is_some_and(|own| own.include(labels))
+    }
+
     /// Creates an entry without unknown keys.
     pub fn new(key: impl Into<Arc<str>>, host: Result<Host, String>) -> Self {
         Self::of_record(key, host.map(HostRecord::from))

@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod definition_key;
 pub mod domain;
 pub mod host;
+pub mod host_labels;
 pub mod in_base;
 pub mod latency;
 pub mod listen_address;
@@ -37,6 +38,7 @@ pub use certificate::{
 pub use definition_key::DefinitionKey;
 pub use domain::{Domain, InvalidDomain};
 pub use host::{AdminState, Host, HostList, HostRecord, SeenHost};
+pub use host_labels::HostLabels;
 pub use in_base::{BaseLine, BindAddress, BindLine, InBase, LineContent, SectionFrame};
 pub use latency::LatencyHistogram;
 pub use listen_address::{Descriptors, InvalidListenAddress, ListenAddress};

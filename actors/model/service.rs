@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CertificateName, DefinitionKey, InBase, ListenAddress, Requests, SectionFrame, ServiceName, ServiceTls,
+    CertificateName, DefinitionKey, HostLabels, InBase, ListenAddress, Requests, SectionFrame, ServiceName, ServiceTls,
     ServiceUpdate, Word,
 };
 use crate::limits::{GUARD_DEFAULT_SHARE, GUARD_DEFAULT_SHARE_FROM, GUARD_WINDOW};
@@ -74,6 +74,16 @@ pub struct SourceSpec {
     pub kind: String,
     /// All keys of the definition that belong to the source.
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// The labels that those of its hosts have which belong to the service.
+    #[serde(default, skip_serializing_if = "HostLabels::is_empty")]
+    pub labels: HostLabels,
+}
+
+impl SourceSpec {
+    /// Returns a source with these settings, all of whose hosts belong to the service.
+    pub fn new(kind: impl Into<String>, settings: serde_json::Map<String, serde_json::Value>) -> Self {
+        Self { kind: kind.into(), settings, labels: HostLabels::default() }
+    }
 }
 
 /// A kind of source of hosts, declared by its adapter.

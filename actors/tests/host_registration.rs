@@ -2,7 +2,7 @@
 
 use proxymgr_actors::decide::host_registration::{RegistrationFormat, RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{AdminState, Host, Word};
+use proxymgr_actors::model::{AdminState, Host, HostLabels, Word};
 use serde_json::{Value, json};
 
 fn read_by(registration: &Value, rules: &RegistrationRules) -> Result<Option<Host>, String> {
@@ -32,6 +32,22 @@ fn a_registration_of_nerve_is_read_with_its_weight_and_options() {
     let host = host.unwrap();
     assert_eq!((host.endpoint.to_string(), host.weight, host.name), ("10.0.0.1:3000".to_owned(), Some(10), None));
     assert_eq!(host.options.iter().map(Word::as_str).collect::<Vec<_>>(), ["check", "inter", "2000"]);
+    assert_eq!(host.labels.as_deref(), Some(&HostLabels::of_host([], [("az", "a")])));
+}
+
+#[test]
+fn metadata_of_other_formats_is_that_of_the_host() {
+    let zone = |host: Host| host.labels.and_then(|labels| labels.meta.get("zone").cloned());
+    let instance = spring_instance(json!({"zone": "a", "instance_status": "UP"}));
+    assert_eq!(zone(read(&instance).unwrap()).as_deref(), Some("a"));
+    let mut member = member(json!("ALIVE"));
+    member["metadata"] = json!({"zone": "b"});
+    assert_eq!(zone(read(&member).unwrap()).as_deref(), Some("b"));
+    let own = json!({"address": "10.0.0.1", "port": 80, "tags": "blue, canary", "meta": {"zone": 3, "list": [1]}});
+    let labels = read(&own).unwrap().labels;
+    assert_eq!(labels.as_deref(), Some(&HostLabels::of_host(["blue", "canary"], [("zone", "3")])));
+    let bad = json!({"address": "10.0.0.1", "port": 80, "tags": 7, "meta": "zone=a"});
+    assert_eq!(read(&bad).unwrap_err(), "\"tags\": 7 is not a list of strings; \"meta\": the string is not an object");
 }
 
 #[test]

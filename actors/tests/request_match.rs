@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section_header};
@@ -10,7 +11,7 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::routing::{has_rule, mapped_at, routed_at};
 use proxymgr_actors::decide::service_definition::{ParsedDefinition, parse};
 use proxymgr_actors::limits::{MATCH_HEADERS_MAX, MATCH_METHODS_MAX, MATCH_SOURCES_MAX};
-use proxymgr_actors::model::{Descriptors, RawDefinition, ServiceDefinition};
+use proxymgr_actors::model::{Descriptors, Endpoint, Host, HostLabels, RawDefinition, SeenHost, ServiceDefinition};
 use serde_json::{Value, json};
 
 fn read(name: &str, keys: &Value) -> Result<ParsedDefinition, Vec<String>> {
@@ -55,6 +56,25 @@ fn further_conditions_make_a_rule() {
 }
 
 #[test]
+fn tags_and_meta_select_hosts() {
+    let web = define("web", &json!({"domains": ["a.example"], "match": {"tags": ["blue"], "meta": {"zone": "a"}}}));
+    assert_eq!(web.source.labels, HostLabels::of_host(["blue"], [("zone", "a")]));
+    assert!(!has_rule(&web), "they are no conditions of requests");
+    let seen = |labels: Option<HostLabels>| {
+        let host = Host { labels: labels.map(Arc::new), ..Host::at(Endpoint::parse("10.0.0.1:80").unwrap()) };
+        SeenHost::new("a", Ok(host)).has(&web.source.labels)
+    };
+    assert!(seen(Some(HostLabels::of_host(["blue", "x"], [("zone", "a"), ("y", "z")]))));
+    assert!(!seen(Some(HostLabels::of_host(["blue"], []))) && !seen(None));
+    assert!(SeenHost::new("a", Err("a mistake".to_owned())).has(&web.source.labels), "a mistake is reported");
+    for wrong in [json!({"tags": []}), json!({"meta": {}}), json!({"meta": {"zone": 3}}), json!({"tags": ["a\nb"]})] {
+        let key = wrong.as_object().unwrap().keys().next().unwrap().clone();
+        let mistakes = read("web", &json!({"match": wrong})).unwrap_err();
+        assert!(mistakes[0].starts_with(&format!("\"match\": {key:?}: ")), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn bad_conditions_are_refused_with_their_key() {
     let many = |count: usize, text: &dyn Fn(usize) -> String| (0..count).map(text).collect::<Vec<_>>();
     let headers: serde_json::Map<String, Value> =
@@ -62,7 +82,7 @@ fn bad_conditions_are_refused_with_their_key() {
     for (conditions, key) in [
         (json!([]), "not an object"),
         (json!({"header": {"x": "1"}}), "did you mean \"headers\""),
-        (json!({"tags": ["v2"]}), "none of"),
+        (json!({"labels": ["v2"]}), "none of"),
         (json!({"headers": {}}), "\"headers\""),
         (json!({"headers": ["x"]}), "\"headers\""),
         (json!({"headers": {"x": 1}}), "\"headers\""),

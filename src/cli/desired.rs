@@ -241,6 +241,7 @@ impl Opened {
         let mut hosts = ServiceHosts::restored(last_good, read_at, guard, &limits, now);
         match seen {
             Ok(mut seen) => {
+                seen.retain(|host| host.has(&self.definition.source.labels));
                 networks.judge(&mut seen);
                 server_order::place(&mut seen, &self.definition, &KINDS);
                 remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| format!("{name}: {remark}")));

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn errors_contain_the_key_and_its_value() {
         let settings = json!({"path": ["/x"], "remote_port": 70000}).as_object().unwrap().clone();
-        let spec = SourceSpec { kind: "campanjazk".into(), settings };
+        let spec = SourceSpec::new("campanjazk", settings);
         let path = required::<String>(&spec, "path", "the znode").unwrap_err();
         assert_eq!(path, "\"path\" is [\"/x\"]; it must be a string");
         let port = optional::<NonZeroU16>(&spec, "remote_port").unwrap_err();
@@ -153,7 +153,7 @@ mod tests {
         let networks = HostNetworks::default().without_listener("ours", "127.0.0.1:8470".parse().unwrap(), &[]);
         let check = |settings: Value| {
             let settings = settings.as_object().unwrap().clone();
-            check_servers(&SourceSpec { kind: "consul".into(), settings }, &networks)
+            check_servers(&SourceSpec::new("consul", settings), &networks)
         };
         for refused in [
             json!({"server": "http://169.254.169.254/latest"}),

@@ -25,7 +25,7 @@ use crate::support::zookeeper::Ensemble;
 
 /// Creates a source spec like that of a definition.
 pub fn spec(kind: &str, settings: Value) -> SourceSpec {
-    SourceSpec { kind: kind.to_owned(), settings: settings.as_object().expect("an object").clone() }
+    SourceSpec::new(kind, settings.as_object().expect("an object").clone())
 }
 
 /// Sources without a default ensemble, with a short session time-out.

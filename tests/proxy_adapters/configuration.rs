@@ -28,7 +28,7 @@ fn text(pieces: &[&str]) -> ConfigText {
 }
 
 fn held_socket() -> Box<dyn HeldSocket> {
-    KernelListeningSockets::new().open(&any_port()).unwrap()
+    KernelListeningSockets::new().open(&any_port(), &[]).unwrap()
 }
 
 fn listen(name: &str, descriptor: RawFd, line: &str) -> String {

@@ -35,7 +35,7 @@ struct Site {
 impl Site {
     fn new(version: &HaproxyVersion, backend: SocketAddr) -> Self {
         let dir = TestDir::new();
-        let held = KernelListeningSockets::new().open(&any_port()).unwrap();
+        let held = KernelListeningSockets::new().open(&any_port(), &[]).unwrap();
         let socket = dir.join("haproxy.sock");
         let idle_close = if version.branch >= (2, 4) { "    option idle-close-on-response\n" } else { "" };
         let config = format!(
@@ -182,7 +182,7 @@ async fn fifty_starts_leak_neither_descriptors_nor_zombies() {
 #[tokio::test]
 async fn child_inherits_only_its_sockets() {
     let site = Site::new(&installed(), nobody());
-    let other = KernelListeningSockets::new().open(&any_port()).unwrap();
+    let other = KernelListeningSockets::new().open(&any_port(), &[]).unwrap();
     let process = site.start(Vec::new()).await;
     let links = |descriptor: RawFd| std::fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap();
     let theirs: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{}/fd", process.pid))
@@ -202,7 +202,7 @@ async fn sockets_of_a_running_haproxy_are_adopted() {
         let process = site.start(Vec::new()).await;
         let address = address_of(&*site.held);
         // The previous daemon has ended, which closed its copy of the socket.
-        site.held = KernelListeningSockets::new().open(&any_port()).unwrap();
+        site.held = KernelListeningSockets::new().open(&any_port(), &[]).unwrap();
         let adopted = KernelListeningSockets::new().adopt(process.pid).unwrap();
         let addresses: Vec<SocketAddr> = adopted.iter().map(|held| address_of(&**held)).collect();
         assert_eq!(addresses, [address], "{version}");

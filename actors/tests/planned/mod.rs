@@ -219,7 +219,7 @@ pub fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefin
         domains_granted: false,
         life_cycle: Default::default(),
         update: Default::default(),
-        source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
+        source: SourceSpec::new("static", serde_json::Map::new()),
         removal: Removal::default(),
     }
 }

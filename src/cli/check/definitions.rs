@@ -171,6 +171,7 @@ impl Judged {
                 return None;
             }
         };
+        seen.retain(|host| host.has(&definition.source.labels));
         judge(&mut seen);
         for (index, host) in seen.iter().enumerate() {
             self.mistakes.extend(host.record.as_ref().err().map(|problem| lines.mistake_in(KEY, index, problem)));

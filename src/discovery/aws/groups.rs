@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     fn spec(settings: serde_json::Value) -> SourceSpec {
-        SourceSpec { kind: "aws".into(), settings: settings.as_object().unwrap().clone() }
+        SourceSpec::new("aws", settings.as_object().unwrap().clone())
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //!
 //! An instance without an address has the address of its node. Its weight is that of its health (`Weights`), unless
 //! that is 1, which is also Consul's default. Further keys of a host are in the instance's meta data:
-//! `proxymgr_weight`, `_backup`, `_priority`, `_name`, `_cookie`, `_state`, `_options`.
+//! `proxymgr_weight`, `_backup`, `_priority`, `_name`, `_cookie`, `_state`, `_options`. The rest of it, and the tags, are
+//! labels of the host.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -171,6 +172,7 @@ struct Service {
     port: i64,
     weights: Option<Weights>,
     meta: Option<BTreeMap<String, String>>,
+    tags: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -216,8 +218,13 @@ fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<HostRecord, String
     if let Some(weight) = entry.weight() {
         record.insert("weight".into(), Value::from(weight));
     }
+    record.insert("tags".into(), entry.service.tags.iter().flatten().map(String::as_str).collect());
+    let mut labels = Map::new();
     for (key, value) in entry.service.meta.iter().flatten() {
-        let Some(ours) = key.strip_prefix(META_PREFIX) else { continue };
+        let Some(ours) = key.strip_prefix(META_PREFIX) else {
+            labels.insert(key.clone(), Value::from(value.as_str()));
+            continue;
+        };
         if !META_KEYS.contains(&ours) {
             return Err(format!(
                 "the meta key {key:?} is not one of {META_PREFIX}{}",
@@ -226,6 +233,7 @@ fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<HostRecord, String
         }
         record.insert(ours.to_owned(), Value::from(value.as_str()));
     }
+    record.insert("meta".into(), Value::Object(labels));
     // An operator's command overrides the instance's own state.
     if entry.is_in_maintenance() {
         record.insert("state".into(), Value::from("maint"));
@@ -235,7 +243,7 @@ fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<HostRecord, String
 
 #[cfg(test)]
 mod tests {
-    use proxymgr_actors::model::Host;
+    use proxymgr_actors::model::{Host, HostLabels};
     use serde_json::json;
 
     use super::*;
@@ -288,6 +296,14 @@ mod tests {
         let with = |meta: Value| host(json!({"ID": "w", "Port": 80, "Meta": meta}), json!([]));
         let host = with(json!({"proxymgr_backup": "true", "proxymgr_weight": "3", "version": "7"})).unwrap();
         assert_eq!((host.backup, host.weight), (true, Some(3)));
+        assert_eq!(host.labels.as_deref(), Some(&HostLabels::of_host([], [("version", "7")])));
         assert!(with(json!({"proxymgr_wait": "3"})).unwrap_err().contains("proxymgr_wait"));
+    }
+
+    #[test]
+    fn tags_are_those_of_the_host() {
+        let tagged = host(json!({"ID": "w", "Port": 80, "Tags": ["blue", "v2"]}), json!([])).unwrap();
+        assert_eq!(tagged.labels.as_deref(), Some(&HostLabels::of_host(["blue", "v2"], [])));
+        assert_eq!(host(json!({"ID": "w", "Port": 80, "Tags": null}), json!([])).unwrap().labels, None);
     }
 }

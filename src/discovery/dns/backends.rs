@@ -112,7 +112,7 @@ mod tests {
 
     fn read_json(settings: &Value) -> Result<Vec<Backend>, String> {
         let settings = settings.as_object().unwrap().clone();
-        read(&SourceSpec { kind: "dns".into(), settings }, &OptionPolicy::default())
+        read(&SourceSpec::new("dns", settings), &OptionPolicy::default())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::import::yaml_text::YamlText;
 
 /// Keys of every method that need no equivalent, because sources are watched or kept anyway.
-const NEEDLESS: [&str; 5] = ["method", "check_interval", "use_previous_backends", "label_filters", "retry_policy"];
+const NEEDLESS: [&str; 4] = ["method", "check_interval", "use_previous_backends", "retry_policy"];
 
 /// Where synapse finds the hosts of a service.
 pub(super) struct Discovery<'a> {
@@ -76,6 +76,8 @@ impl Discovery<'_> {
                 self.write_static(yaml, port);
             }
         }
+        used.push("label_filters");
+        write_label_filters(discovery.get("label_filters"), yaml, notes, name);
         let is_static = !["zookeeper", "zookeeper_dns", "marathon"].contains(&method);
         if !is_static && self.default_servers().next().is_some() {
             notes
@@ -98,6 +100,25 @@ impl Discovery<'_> {
 
     fn default_servers(&self) -> impl Iterator<Item = &Map<String, Value>> {
         self.service.get("default_servers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
+    }
+}
+
+/// Writes the labels that hosts must have. Other conditions than `equals` have no equivalent.
+fn write_label_filters(filters: Option<&Value>, yaml: &mut YamlText, notes: &mut Vec<String>, name: &str) {
+    let mut meta = Map::new();
+    for filter in filters.and_then(Value::as_array).into_iter().flatten() {
+        let text = |key: &str| filter.get(key).and_then(Value::as_str);
+        match (text("label"), filter.get("value"), text("condition").unwrap_or("equals")) {
+            (Some(label), Some(value @ Value::String(_)), "equals") => {
+                drop(meta.insert(label.to_owned(), value.clone()))
+            }
+            _ => {
+                notes.push(format!("{name}: discovery.label_filters: {filter} has no equivalent: it selects no hosts"))
+            }
+        }
+    }
+    if !meta.is_empty() {
+        yaml.key("match", json!({"meta": meta}));
     }
 }
 

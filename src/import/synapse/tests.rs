@@ -53,6 +53,18 @@ fn every_method_has_a_source_or_a_note() {
 }
 
 #[test]
+fn label_filters_select_hosts() {
+    let filters = json!([
+        {"label": "az", "value": "us", "condition": "equals"}, {"label": "old", "value": "1", "condition": "not-equals"},
+    ]);
+    let discovery = json!({"method": "zookeeper", "path": "/a", "hosts": ["z:1"], "label_filters": filters});
+    let web = json!({"discovery": discovery, "haproxy": {"port": 1}});
+    assert_eq!(service(&web)["match"], json!({"meta": {"az": "us"}}));
+    let notes = import(&json!({"services": {"web": web}})).notes;
+    assert!(notes.len() == 1 && notes[0].contains("\"old\"") && notes[0].contains("selects no hosts"), "{notes:?}");
+}
+
+#[test]
 fn default_servers_are_static_hosts() {
     let web = service(&json!({
         "default_servers": [{"name": "d", "host": "localhost", "port": 1}], "discovery": {"method": "base"},

@@ -259,6 +259,8 @@ mod tests {
             cookie: None,
             options: String::new(),
             line: String::new(),
+            tags: vec!["blue".to_owned()],
+            meta: BTreeMap::new(),
         });
         let hosts: Vec<HostView> = hosts.collect();
         let domains = |n| (0..3).map(|more| format!("{more}.s{n}.example")).collect();

@@ -63,6 +63,10 @@ pub struct HostView {
     pub options: String,
     /// Its whole `server` line, as HAProxy reads it.
     pub line: String,
+    /// Its tags, without control characters. Like its meta data they may be any text: quote them.
+    pub tags: Vec<String>,
+    /// Its meta data.
+    pub meta: BTreeMap<String, String>,
 }
 
 /// A domain on one port, which services share by their paths.
@@ -123,6 +127,8 @@ impl ServiceView {
 
 impl HostView {
     fn of(definition: &ServiceDefinition, name: &ServerName, host: &Host) -> Self {
+        let labels = host.labels.as_deref();
+        let meta = labels.iter().flat_map(|labels| &labels.meta);
         Self {
             name: name.to_string(),
             endpoint: host.endpoint.to_string(),
@@ -134,6 +140,8 @@ impl HostView {
             cookie: host.cookie.as_ref().map(|cookie| cookie.as_str().to_owned()),
             options: joined(&host.options),
             line: server_line(definition, name, host, None).trim().to_owned(),
+            tags: labels.iter().flat_map(|labels| &labels.tags).map(ToString::to_string).collect(),
+            meta: meta.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         }
     }
 }
