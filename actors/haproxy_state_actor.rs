@@ -214,6 +214,9 @@ impl HaproxyStateActor {
                 let exchange = async move { Ok((runtime.run(commands).await?, clock.now().instant)) };
                 self.exchange(exchange, Input::CommandsAnswered, ctx);
             }
+            Effect::ChangeBackends(commands) => {
+                self.exchange(runtime.change_backends(commands), Input::BackendsAnswered, ctx);
+            }
             Effect::ChangeRoutes { map, commands } => {
                 self.exchange(runtime.change_routes(map, commands), Input::RoutesAnswered, ctx);
             }

@@ -162,6 +162,14 @@ pub const RAMP_STEPS: u32 = 10;
 /// machine, shorter than the time until its address is reused.
 pub const CHOICE_KEEP: Duration = Duration::from_secs(3_600);
 
+/// How long the servers of a removed backend stay ready after it got its last request, so that requests in its queue are
+/// served: twice as long as they wait there by default (`timeout connect 5s`). Later ones get an error.
+pub const BACKEND_QUEUE_WAIT: Duration = Duration::from_secs(10);
+
+/// The pause between the maintenance of a removed backend's servers and their deletion, in which the last requests end.
+/// Where some last longer, each sweep tries again.
+pub const BACKEND_DELETION_WAIT: Duration = Duration::from_secs(1);
+
 /// The interval at which parked servers are checked for deletion.
 pub const PARKED_SERVER_SWEEP: Duration = Duration::from_secs(15);
 

@@ -26,6 +26,7 @@ pub use self::names::{NameResolves, NamesUnresolved};
 pub use self::server_health::ServerHealthReported;
 pub use self::sources::{DefinitionsSeen, HostsSeen};
 pub use self::watching::{Redefine, StopWatching};
+use crate::decide::backend_step::BackendStep;
 use crate::decide::deployment::{DeployFailure, DeployOrder, Deployed};
 use crate::decide::guard::GuardMemory;
 use crate::decide::haproxy_config::SectionStyle;
@@ -378,6 +379,8 @@ pub struct PlanPiece {
     pub not_known: Vec<ServiceName>,
     /// The commands for the map of domains; only with the first services.
     pub routes: Vec<RouteStep>,
+    /// The next changes of backends.
+    pub backends: Vec<BackendStep>,
     /// The reload reasons that do not depend on a service; empty where there are none.
     pub reload: Vec<String>,
     /// How long a reload still has to wait, in milliseconds.

@@ -24,8 +24,8 @@ use crate::decide::state_file::FileHosts;
 use crate::message::server_health::ServerHealthReported;
 use crate::message::sources::{DefinitionsSeen, HostsSeen};
 use crate::model::{
-    CertificateChange, CertificateLists, HostList, ListenAddress, Observation, ObservedRoutes, OperatorChoice,
-    PersistentId, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand, ServerName, ServerTraffic,
+    BackendCommand, CertificateChange, CertificateLists, HostList, ListenAddress, Observation, ObservedRoutes,
+    OperatorChoice, PersistentId, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand, ServerName, ServerTraffic,
     ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,
 };
 
@@ -138,6 +138,11 @@ pub trait RuntimeApi {
     }
     /// Returns the current sessions of each server of these sections.
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>>;
+    /// Adds, publishes, unpublishes and deletes backends, in order, and returns one answer each.
+    fn change_backends(&self, commands: Vec<BackendCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let refused = Answer { accepted: false, text: "Unknown command".to_owned() };
+        Box::pin(ready(Ok(vec![refused; commands.len()])))
+    }
     /// Runs these commands on the map that was loaded from `map`, in order, and returns one answer each.
     fn change_routes(&self, map: PathBuf, commands: Vec<RouteCommand>)
     -> PortFuture<Result<Vec<Answer>, RuntimeError>>;

@@ -217,6 +217,9 @@ pub struct ProxyCounts {
     /// Domains assigned to a service, or removed from one, at run time.
     #[serde(default)]
     pub routes: u64,
+    /// Changes of backends at run time, of four for each that comes and goes.
+    #[serde(default)]
+    pub backends: u64,
     /// Reloads, including the first start.
     pub reload: u64,
     /// Reloads by cause; a reload with several causes counts once for each.

@@ -93,6 +93,7 @@ impl AddressOwners {
     /// Removes the owners of addresses that changed or were removed; the socket itself stays until [`ReleaseSockets`].
     /// Where the remaining owners differ on whether to share it, those that share keep it.
     fn keep_only(&mut self, wanted: &BTreeMap<ServiceName, WantedSockets>) {
+        self.share(wanted);
         self.0.retain(|(_, address), owners| {
             let here = |owner: &ServiceName| wanted.get(owner).filter(|sockets| sockets.addresses.contains(address));
             let sharing = owners.services.iter().filter_map(|owner| here(owner)?.shared);
@@ -103,6 +104,19 @@ impl AddressOwners {
             owners.services.retain(|owner| shared.is_some() || Some(owner) == first.as_ref());
             !owners.services.is_empty()
         });
+    }
+
+    /// Adds services to the addresses that they share with others. One whose backend was added at run time never requested
+    /// them.
+    fn share(&mut self, wanted: &BTreeMap<ServiceName, WantedSockets>) {
+        for (service, sockets) in wanted.iter().filter(|(_, sockets)| sockets.shared.is_some()) {
+            for address in &sockets.addresses {
+                let owners = self.0.get_mut(&Self::key(address)).filter(|owners| owners.shared == sockets.shared);
+                if let Some(owners) = owners {
+                    owners.services.insert(service.clone());
+                }
+            }
+        }
     }
 
     fn contains(&self, address: &ListenAddress) -> bool {

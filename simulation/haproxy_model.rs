@@ -9,9 +9,11 @@
 //! - `track`: a tracked server cannot be deleted, but a tracking one does not follow it, and none can be added.
 //! - Uniqueness of `guid`; values of options beyond durations, weights and fixed words; the guess at what
 //!   was meant that real HAProxy adds to `unknown keyword`.
+//! - Backends that other lines name, or that have streams, which cannot be deleted.
 //! - HAProxy's own limits on lines, which the adapter never reaches.
 
 mod agent;
+mod backends;
 mod config_reader;
 mod references;
 mod server;
@@ -31,6 +33,7 @@ use proxymgr_actors::model::{
 use proxymgr_actors::port::{Answer, ConfigMessage};
 
 pub use agent::AgentReport;
+use config_reader::ReadConfig;
 use server::{ip_text, lowest_free};
 use server_options::{Reading, ServerOptions};
 
@@ -82,6 +85,8 @@ pub struct HaproxyModel {
     verify_by_default: bool,
     addresses_lag: bool,
     sections: BTreeMap<ServiceName, Section>,
+    /// The named `defaults` sections, each with a backend that has all its properties.
+    defaults: BTreeMap<String, Section>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,8 @@ struct Section {
     /// Whether requests are distributed by a consistent hash, in which each server has places by its id.
     hashes: bool,
     http: bool,
+    is_listen: bool,
+    is_published: bool,
     servers: BTreeMap<ServerName, Server>,
     /// The servers as last shown, and those that may have changed since: most are the same at the next query.
     shown: RefCell<Shown>,
@@ -148,8 +155,9 @@ impl HaproxyModel {
         config_text: &str,
         names: &NameTable,
     ) -> Result<Self, Vec<ConfigMessage>> {
-        let (verify_by_default, sections) = config_reader::read_config(version, config_text, names)?;
-        Ok(Self { version, verify_by_default, addresses_lag: false, sections })
+        let ReadConfig { verify_by_default, sections, defaults } =
+            config_reader::read_config(version, config_text, names)?;
+        Ok(Self { version, verify_by_default, addresses_lag: false, sections, defaults })
     }
 
     /// Returns the version that is modelled.
@@ -404,7 +412,8 @@ impl Section {
     fn new(dynamic: bool, hashes: bool, http: bool, servers: BTreeMap<ServerName, Server>) -> Self {
         let shown = servers.iter().map(|(name, server)| (name.clone(), server.observed())).collect();
         let shown = Shown { servers: Arc::new(shown), changed: Vec::new() };
-        Self { dynamic, hashes, http, servers, shown: RefCell::new(shown) }
+        let (is_listen, is_published) = (false, true);
+        Self { dynamic, hashes, http, is_listen, is_published, servers, shown: RefCell::new(shown) }
     }
 
     fn shown(&self) -> Arc<ObservedServers> {

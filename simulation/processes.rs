@@ -25,6 +25,9 @@ use super::route_map::RouteMap;
 use super::things::{Things, numbers};
 use super::world::World;
 
+/// The release of every version.
+const RELEASE: u16 = 9;
+
 /// One process of HAProxy.
 pub(super) struct Process {
     pub(super) pid: u32,
@@ -80,7 +83,7 @@ impl Process {
         ProcessInfo {
             pid: self.pid,
             version: self.version,
-            version_text: self.version.to_string(),
+            version_text: format!("{}.{RELEASE}", self.version),
             uptime_s: self.started.elapsed().as_secs(),
             stopping: self.draining,
         }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_FAILURES_BEFORE_RELOAD};
 use proxymgr_actors::model::{
-    Address, Endpoint, Observation, ObservedRoutes, ObservedServers, ProcessInfo, RouteCommand, RuntimeCommand,
-    ServerId, ServerName, ServiceName,
+    Address, BackendCommand, Endpoint, Observation, ObservedRoutes, ObservedServers, ProcessInfo, RouteCommand,
+    RuntimeCommand, ServerId, ServerName, ServiceName,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions};
 use tokio::time::{Duration, Instant, sleep};
@@ -222,6 +222,26 @@ impl World {
         Some(answers)
     }
 
+    /// Executes commands for backends and returns the answers; `None` if the process has ended.
+    pub(super) fn change_backends_of(&self, pid: u32, commands: &[BackendCommand]) -> Option<Vec<Answer>> {
+        let answers = self.with(|things| {
+            let answer = |command: &BackendCommand| {
+                let is_refused = things.is_refused(|| command.to_string());
+                let process = things.processes.get_mut(&pid)?;
+                let refused = || Answer { accepted: false, text: "Permission denied".to_owned() };
+                Some(if is_refused { refused() } else { process.model.change_backend(command) })
+            };
+            commands.iter().map(answer).collect::<Option<Vec<_>>>()
+        })?;
+        for (command, answer) in commands.iter().zip(&answers) {
+            self.note("HaproxyStateActor", format_args!("HAProxy ({pid})"), format!("{command}: {}", answer.text));
+            if !answer.accepted {
+                self.with(|things| things.oracle.cause(format!("`{command}` was refused")));
+            }
+        }
+        Some(answers)
+    }
+
     /// Alters the commands as the planted bug does; returns the answers if HAProxy receives none of them.
     fn bent(&self, commands: &mut [RuntimeCommand]) -> Option<Vec<Answer>> {
         // Commands for other services in the same batch have nothing to do with the slot.
@@ -377,6 +397,22 @@ impl RuntimeApi for World {
                 servers.keys().map(|name| (name.clone(), world.sessions_of(name))).collect()
             };
             Ok(servers.into_iter().map(|(service, servers)| (service, of(&servers))).collect())
+        })
+    }
+
+    fn change_backends(&self, commands: Vec<BackendCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let world = self.clone();
+        Box::pin(async move {
+            let (pid, fault) = world.connected(world.duration_ms(Work::Commands)).await?;
+            if let Some(fault) = fault {
+                if matches!(fault, SocketFault::Hangs { obeys: true }) {
+                    world.change_backends_of(pid, &commands);
+                }
+                return world.no_answer(pid).await;
+            }
+            let answers = world.change_backends_of(pid, &commands).ok_or_else(broken)?;
+            world.with(|things| things.socket_failures = 0);
+            Ok(answers)
         })
     }
 

@@ -1,8 +1,10 @@
-//! Capabilities of HAProxy versions at run time, measured on 2.2.9, 2.6.12, 3.0.11 and 3.2. The options that `add
+//! Capabilities of HAProxy versions at run time, measured on 2.2.9, 2.6.12, 3.0.11, 3.2 and 3.4.7. The options that `add
 //! server` accepts are in [`server_options`](super::server_options).
 
+use std::cmp::Ordering;
+
 use super::server_options::{AtRuntime, contains, used_options};
-use crate::model::{Address, Endpoint, ProxyVersion, ServiceDefinition, Word};
+use crate::model::{Address, Endpoint, ProcessInfo, ProxyVersion, ServiceDefinition, Word};
 
 /// The first version in which `add server` and `del server` need no experimental mode.
 const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
@@ -20,6 +22,27 @@ const YOUNG_KEEP_TABLES: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
 /// Returns whether a process of this version has to have some age to pass its stick tables on.
 pub fn tables_need_age(version: ProxyVersion) -> bool {
     version == YOUNG_KEEP_TABLES
+}
+
+/// The first version in which backends can be added and deleted at run time.
+const DYNAMIC_BACKENDS: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
+
+/// The first release of [`DYNAMIC_BACKENDS`] in which that was tried.
+const DYNAMIC_BACKENDS_RELEASE: u16 = 7;
+
+/// Returns whether backends in the files of this version derive from sets of lines.
+pub(super) fn has_dynamic_backends(version: ProxyVersion) -> bool {
+    version >= DYNAMIC_BACKENDS
+}
+
+/// Returns whether backends can be added to this process at run time, and deleted.
+pub fn adds_backends(process: &ProcessInfo) -> bool {
+    let release = process.version_text.split(['.', '-', '+']).nth(2).and_then(|release| release.parse::<u16>().ok());
+    match process.version.cmp(&DYNAMIC_BACKENDS) {
+        Ordering::Less => false,
+        Ordering::Equal => release.is_some_and(|release| release >= DYNAMIC_BACKENDS_RELEASE),
+        Ordering::Greater => true,
+    }
 }
 
 /// The server option that selects the key of a server in consistent hashes.
@@ -107,7 +130,7 @@ fn has_dynamic_cookies(definition: &ServiceDefinition) -> bool {
 }
 
 /// Returns the section's balance algorithm, where its server map is computed only when HAProxy starts.
-pub(super) fn static_balance(definition: &ServiceDefinition) -> Option<&str> {
+pub fn static_balance(definition: &ServiceDefinition) -> Option<&str> {
     let algorithm = definition.last_line("balance")?.get(1)?.as_str();
     let hash_type = definition.last_line("hash-type").and_then(|line| line.get(1));
     let consistent = hash_type.is_some_and(|word| word.as_str() == "consistent");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::base::{BaseLayout, BoundBase};
 use super::haproxy_config::{self, SectionStyle};
+use super::line_sets::LineSets;
 use super::loaded_config::{inherited_descriptors, parse_sections};
 use super::routing::Routing;
 use super::server_ids::ServerIds;
@@ -169,6 +170,8 @@ pub struct ServingProcess {
     pub sections: BTreeMap<ServiceName, BoundSection>,
     /// Its shared frontends.
     pub frontends: BTreeMap<SocketAddr, Arc<str>>,
+    /// The sets of lines in its file.
+    pub line_sets: LineSets,
     /// The assignment of domains to services.
     pub routing: Routing,
     /// The reasons why services do not run with their current definitions.

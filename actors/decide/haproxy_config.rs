@@ -9,24 +9,22 @@ use std::sync::Arc;
 use memchr::memrchr_iter;
 
 use super::base::layout::{push_placeholder, written};
-use super::base::local_peer;
 use super::capabilities::{HASH_BY_ADDRESS, HASH_KEY};
 use super::common_ends::between_common_ends;
-use super::config_lines::mode_of;
 pub use super::config_text::STATS_DESCRIPTOR;
 use super::config_text::{INDENT, SERVERS_BEGIN, SERVERS_END, WITH_OPTIONS, clients_connect_to, push_bind};
-use super::log_format;
+use super::line_sets;
 use super::match_rules;
+use super::option_lines::push_options;
 use super::quoting::joined;
-use super::routing::{FrontendKind, routed_at, shares};
-use super::section_style::IDLE_CLOSE;
+use super::routing::{has_listener, routed_at};
 pub use super::section_style::SectionStyle;
 use super::server_ids::ServerIds;
 use super::server_line::{SERVER_LINE_BYTES, push_server_line};
 pub use super::server_line::{default_server_words, has_agent, server_line, server_words};
 use super::server_order::{has_places, in_file_order};
 use super::tls_words;
-use crate::model::{Descriptors, HostList, ListenAddress, SectionFrame, ServiceDefinition, Word};
+use crate::model::{Descriptors, HostList, ListenAddress, SectionFrame, ServiceDefinition, ServiceName, Word};
 
 /// Returns the section of one service. An address without a descriptor is not open yet, unless HAProxy opens its own; a
 /// service that shares its port gets its requests from a [`frontend`](super::frontend), and one with a section in the
@@ -38,13 +36,16 @@ pub fn section(
     ids: &ServerIds,
     style: SectionStyle,
 ) -> Arc<str> {
+    let set = line_sets::of(definition, style);
     let mut text = match definition.frame() {
         Some(frame) => written(&frame.head, descriptors),
-        None => section_start(definition),
+        None => section_start(definition, set.as_ref().map(|set| &*set.name)),
     };
     if definition.frame().is_none() {
         push_binds(&mut text, definition, descriptors, style);
-        push_options(&mut text, definition, style);
+        if set.is_none() {
+            push_options(&mut text, definition, style);
+        }
     }
     push_servers(&mut text, definition, hosts, ids, style);
     match definition.frame() {
@@ -154,13 +155,14 @@ fn marked_section_after(
     after.into()
 }
 
-/// Returns a section without its descriptors and its servers. A change of it needs a reload.
+/// Returns a section without its descriptors and its servers, with the lines that it gets from a
+/// [set](super::line_sets). A change of it needs a reload.
 pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Arc<str> {
     let mut text = match definition.frame() {
         Some(SectionFrame { head, tail, .. }) => {
             written(head, &Descriptors::new()) + &written(tail, &Descriptors::new())
         }
-        None => section_start(definition),
+        None => section_start(definition, None),
     };
     if definition.frame().is_none() {
         push_options(&mut text, definition, style);
@@ -168,10 +170,10 @@ pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Ar
     text.into()
 }
 
-fn section_start(definition: &ServiceDefinition) -> String {
-    let has_no_listener = routed_at(definition).is_some() || definition.addresses().next().is_none();
-    let keyword = if has_no_listener { "backend" } else { "listen" };
-    let mut text = match &definition.section.defaults {
+/// Returns the start of a section, which derives from a set of lines where there is one.
+fn section_start(definition: &ServiceDefinition, set: Option<&str>) -> String {
+    let keyword = if has_listener(definition) { "listen" } else { "backend" };
+    let mut text = match set.or(definition.section.defaults.as_ref().map(ServiceName::as_str)) {
         Some(defaults) => format!("{keyword} {} from {defaults}\n", definition.name),
         None => format!("{keyword} {}\n", definition.name),
     };
@@ -186,54 +188,4 @@ fn section_start(definition: &ServiceDefinition) -> String {
         let _ = writeln!(text, "{INDENT}# match: {line}");
     }
     text
-}
-
-fn push_options(text: &mut String, definition: &ServiceDefinition, style: SectionStyle) {
-    let lines = &definition.listen_options;
-    let style = style.for_lines(definition);
-    let is_routed = routed_at(definition).is_some();
-    let of_frontends = definition.in_base.as_ref().and_then(|in_base| in_base.is_http);
-    let of_shared = shares(definition).map(|kind| kind == FrontendKind::Http);
-    // A redirect to HTTPS is a rule of HTTP.
-    let of_redirect = definition.redirect_from().map(|_| true);
-    let implied = of_shared.or(of_redirect).or(of_frontends).unwrap_or(style.http_by_default);
-    if implied != style.http_by_default && !lines.iter().any(|words| mode_of(words).is_some()) {
-        let _ = writeln!(text, "{INDENT}mode {}", if implied { "http" } else { "tcp" });
-    }
-    if definition.redirect_from().is_some() {
-        let _ = writeln!(text, "{INDENT}http-request redirect scheme https code 301 unless {{ ssl_fc }}");
-    }
-    for words in lines.iter().filter(|words| !words.is_empty()) {
-        let is_table = words[0].as_str() == "stick-table" && !words.iter().any(|word| word.as_str() == "peers");
-        let of_peer = if is_table && style.keeps_tables { local_peer::table_words() } else { String::new() };
-        let _ = writeln!(text, "{INDENT}{}{of_peer}", joined(words));
-    }
-    if shows_statistics(lines) {
-        let _ = writeln!(text, "{INDENT}stats scope .");
-    }
-    let http = lines.iter().filter_map(|words| mode_of(words)).next_back().unwrap_or(implied);
-    let mentioned = definition.lines().iter().flatten().any(|word| word.as_str() == IDLE_CLOSE);
-    // An option of listeners.
-    let has_no_listener = is_routed || definition.addresses().next().is_none();
-    if style.idle_close && http && !mentioned && !has_no_listener {
-        let _ = writeln!(text, "{INDENT}option {IDLE_CLOSE}");
-    }
-    if style.http_log_by_default
-        && !http
-        && !has_no_listener
-        && !lines.iter().any(|words| log_format::chooses_format(words))
-    {
-        let _ = writeln!(text, "{INDENT}option tcplog");
-    }
-    if style.hash_by_address && !lines.iter().flatten().any(|word| word.as_str() == HASH_KEY) {
-        let _ = writeln!(text, "{INDENT}default-server {}", HASH_BY_ADDRESS.join(" "));
-    }
-}
-
-/// Returns whether the page of statistics is chosen without a scope: it would show all sections.
-fn shows_statistics(lines: &[Vec<Word>]) -> bool {
-    let follows_stats = |wanted: &str| {
-        lines.iter().any(|words| matches!(words.as_slice(), [stats, next, ..] if stats.as_str() == "stats" && (wanted.is_empty() || next.as_str() == wanted)))
-    };
-    follows_stats("") && !follows_stats("scope")
 }

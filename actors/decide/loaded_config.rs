@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::base::sections::File;
 use super::config_text::{END_OF_BASE, INDENT, SERVERS_BEGIN, SERVERS_END, connected_to, inherited_socket_line};
+use super::line_sets;
 use crate::model::{ServerName, ServiceName};
 
 /// A section of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedSection {
-    /// The section without the descriptors and the servers, to compare with
+    /// The section without the descriptors and the servers, with the lines of the set that it derives from, to compare with
     /// [`section_header`](super::haproxy_config::section_header).
     pub header: String,
     /// The servers' lines, to compare with [`server_line`](super::haproxy_config::server_line).
@@ -26,13 +27,22 @@ pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
         return BTreeMap::new();
     }
     let (base, after) = text.split_at(end_of_base(text));
+    let sets = sets_in(after);
     let mut sections = sections_in_base(base);
+    let mut derived: Vec<(ServiceName, &LoadedSet)> = Vec::new();
     let mut current: Option<&mut LoadedSection> = None;
     let mut is_marked = false;
     for line in after.lines().skip(1) {
         if let Some(name) = section_name(line) {
-            let section = sections.entry(name).or_default();
-            section.push_head(line);
+            let set = line_sets::name_in(line).and_then(|name| sets.get(name));
+            let section = sections.entry(name.clone()).or_default();
+            match set {
+                Some(set) => {
+                    section.push_head(&format!("backend {name}{}", set.from));
+                    derived.push((name, set));
+                }
+                None => section.push_head(line),
+            }
             current = Some(section);
             is_marked = false;
         } else if line.is_empty() {
@@ -43,7 +53,38 @@ pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
             section.read_line(line, is_marked);
         }
     }
+    for (name, set) in derived {
+        sections.entry(name).or_default().header.push_str(&set.lines);
+    }
     sections
+}
+
+/// A set of lines in the file.
+#[derive(Debug, Default)]
+struct LoadedSet {
+    /// What follows the name of a section in the place of the set: its own `defaults` section, if it names one.
+    from: String,
+    /// The lines, which belong to each section that derives from it.
+    lines: String,
+}
+
+/// Returns the sets of lines by their names.
+fn sets_in(after_base: &str) -> BTreeMap<&str, LoadedSet> {
+    let mut sets: BTreeMap<&str, LoadedSet> = BTreeMap::new();
+    let mut current: Option<&mut LoadedSet> = None;
+    for line in after_base.lines() {
+        if let Some((name, from)) = line_sets::names_in_header(line) {
+            let set = sets.entry(name).or_default();
+            set.from = if from == line_sets::ROOT { String::new() } else { format!(" from {from}") };
+            current = Some(set);
+        } else if line.is_empty() {
+            current = None;
+        } else if let Some(set) = current.as_deref_mut() {
+            set.lines.push_str(line);
+            set.lines.push('\n');
+        }
+    }
+    sets
 }
 
 /// Returns where the base ends.

@@ -250,6 +250,21 @@ fn header_difference(loaded: &str, wanted: &str) -> String {
     }
 }
 
+/// Returns the step that takes a server of a removed service out of use, so that it can be deleted.
+pub fn retirement(service: &ServiceName, server: &ServerName, observed: &ObservedServer) -> Step {
+    let id = id(service, server);
+    let agent = disable_agent(&id, observed);
+    Step {
+        server: server.clone(),
+        in_slot: None,
+        class: PlanClass::RuntimeDisable,
+        reason: "its service was removed".to_owned(),
+        commands: agent.into_iter().chain([RuntimeCommand::SetMaintenance(id)]).collect(),
+        applies: None,
+        disabled_by: Some(DisabledBy::Removal),
+    }
+}
+
 /// Returns the step that deletes a server after it has been in maintenance long enough.
 pub fn deletion(service: &ServiceName, server: &ServerName) -> Step {
     Step {

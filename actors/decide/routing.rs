@@ -52,6 +52,11 @@ pub fn has_rule(definition: &ServiceDefinition) -> bool {
     routed_at(definition).is_some() && !definition.requests.conditions.is_empty()
 }
 
+/// Returns whether the service's own section listens. One without a listener is a `backend`.
+pub fn has_listener(definition: &ServiceDefinition) -> bool {
+    routed_at(definition).is_none() && definition.addresses().next().is_some()
+}
+
 /// Returns the kind of its shared frontend, if it uses one.
 pub fn shares(definition: &ServiceDefinition) -> Option<FrontendKind> {
     routed_at(definition).map(|_| kind_of(definition))

@@ -2,7 +2,7 @@
 
 use super::balance_work::Balance;
 use super::base::BaseLayout;
-use super::capabilities::{HASH_KEY, has_hash_key};
+use super::capabilities::{HASH_KEY, has_dynamic_backends, has_hash_key};
 use super::config_lines::mode_of;
 use super::log_format;
 use crate::model::{ProxyVersion, ServiceDefinition};
@@ -30,6 +30,20 @@ pub struct SectionStyle {
     pub hash_by_address: bool,
     /// How sections balance by default.
     pub balance: Balance,
+    /// Which backends derive from a set of lines.
+    pub line_sets: LineSetSupport,
+}
+
+/// Which backends derive from a [set of lines](super::line_sets), and so can come and go at run time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LineSetSupport {
+    /// None: HAProxy cannot add backends at run time, or the file is not written by the daemon.
+    #[default]
+    None,
+    /// Those that name their `defaults` section, because the last one is within conditionals.
+    OfNamedDefaults,
+    /// All of them.
+    All,
 }
 
 impl SectionStyle {
@@ -58,6 +72,11 @@ impl SectionStyle {
             keeps_tables: base.local_peer.is_some(),
             hash_by_address: !base.mentions(HASH_KEY) && version.is_some_and(has_hash_key),
             balance: Balance::default().after(&base.defaults),
+            line_sets: match base.defaults_root {
+                _ if !version.is_some_and(has_dynamic_backends) => LineSetSupport::None,
+                Some(_) => LineSetSupport::All,
+                None => LineSetSupport::OfNamedDefaults,
+            },
         }
     }
 }

@@ -6,11 +6,12 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use crate::decide::balance_work;
-use crate::decide::base::BoundBase;
+use crate::decide::base::{BoundBase, ServiceTexts};
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::descriptors;
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::line_sets::{self, LineSets};
 use crate::decide::listener_certificates;
 use crate::decide::routing::{Claim, FrontendKind, Routing, assign, map_text, mapped_at, shares};
 use crate::message::{NotOpened, SocketsHeld};
@@ -268,11 +269,14 @@ impl Candidate {
         &self,
         sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)> + Clone,
     ) -> ConfigPart {
-        let texts = sections.clone().map(|(name, section)| (name, section.text.clone())).collect();
         let frontends = self.frontends_of(sections.clone());
         let map = (!frontends.is_empty()).then(|| map_text(&self.routing_of(sections.clone()).routes));
-        let mut pieces = self.base.pieces(&texts);
-        pieces.extend(frontends.into_values());
+        let services = ServiceTexts {
+            sections: sections.clone().map(|(name, section)| (name, section.text.clone())).collect(),
+            frontends: frontends.into_values().collect(),
+            line_sets: self.line_sets_of(sections.clone()),
+        };
+        let pieces = self.base.pieces(&services);
         let of_sections = sections.clone().flat_map(|(_, section)| section.section.descriptors.iter());
         let descriptors = of_sections.chain([&self.base.descriptors]).flat_map(|descriptors| descriptors.values());
         let descriptors: BTreeSet<RawFd> = descriptors.copied().flatten().collect();
@@ -281,8 +285,17 @@ impl Candidate {
         ConfigPart {
             text: ConfigText { pieces, map, lists },
             descriptors: descriptors.into_iter().collect(),
-            places: self.base.places(&texts),
+            places: self.base.places(&services.sections),
         }
+    }
+
+    /// Returns the sets of lines that its sections derive from.
+    pub fn line_sets(&self) -> LineSets {
+        self.line_sets_of(self.sections.iter())
+    }
+
+    fn line_sets_of<'a>(&self, sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)>) -> LineSets {
+        line_sets::of_all(sections.map(|(_, section)| &*section.section.spec.definition), self.context.style)
     }
 
     /// Returns the shared frontends.

@@ -152,7 +152,7 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
         servers: servers.collect(),
     };
     let process = peers.launch.send(start).await.map_err(gone)?.map_err(start_failure)?;
-    let (frontends, routing) = (candidate.frontends(), candidate.routing());
+    let (frontends, routing, line_sets) = (candidate.frontends(), candidate.routing(), candidate.line_sets());
     let Candidate { context: ConfigContext { style, .. }, base, sections, blockers, .. } = candidate;
     let sections: BTreeMap<ServiceName, BoundSection> =
         sections.into_iter().map(|(name, section)| (name, section.section)).collect();
@@ -162,6 +162,7 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
         style,
         sections,
         frontends,
+        line_sets,
         routing,
         blockers,
         warnings,

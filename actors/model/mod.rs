@@ -1,6 +1,7 @@
 //! The model: hosts, services, servers, versions. Plain values without behaviour beyond their own validation.
 
 pub mod address;
+pub mod backend_command;
 pub mod blocked_change;
 pub mod blocker;
 pub mod certificate;
@@ -29,6 +30,7 @@ pub mod update;
 pub mod word;
 
 pub use address::{Address, Endpoint};
+pub use backend_command::BackendCommand;
 pub use blocked_change::{BlockedChange, NameSample};
 pub use blocker::Blocker;
 pub use certificate::{

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::desired::{DesiredService, DisabledBefore};
 use super::effect::{Effect, info, warn};
 use super::input::Observed;
-use super::observed::{DomainMap, Running};
+use super::observed::{DomainMap, Running, RuntimeBackends};
 use super::section::Section;
 use super::state::{Exchange, State};
 use super::time::backoff;
@@ -112,6 +112,7 @@ impl State {
             // The routing of an external HAProxy is up to its own configuration.
             frontends: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            backends: RuntimeBackends::default(),
             routing: Routing::default(),
             map: DomainMap::default(),
             health_changed: false,

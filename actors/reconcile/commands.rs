@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::desired::AppliedChange;
 use super::effect::{Effect, debug, info, warn};
 use super::planning::{Planned, Planning};
-use super::section::Unknown;
+use super::section::{Section, Unknown};
 use super::state::{Batch, Exchange, State};
 use super::time::micros;
 use crate::decide::proxy_plan::{ServicePlan, Step, deletion};
@@ -50,8 +50,12 @@ impl State {
             self.note_decisions(&name, &steps);
             batch.insert(name, steps);
         }
-        if std::mem::take(&mut self.work.sweep) {
+        let sweeps = std::mem::take(&mut self.work.sweep);
+        if sweeps {
             self.plan_deletions(&mut batch, now.instant);
+        }
+        if std::mem::take(&mut self.work.departures) || sweeps {
+            self.plan_departures(&mut batch, now.instant);
         }
         batch
     }
@@ -69,6 +73,11 @@ impl State {
             self.claim(name, scope, now.instant);
         }
         self.settle(name, scope, now.instant);
+        if self.changes_backend(name) {
+            self.reloads.set(name, Vec::new());
+            self.work.backends.insert(name.clone());
+            return Vec::new();
+        }
         let planning = match self.plan_of(name, scope) {
             None => return Vec::new(),
             Some(Planned::Unknown(disables)) => {
@@ -124,7 +133,8 @@ impl State {
             let service = self.desired.services.get(name);
             service.is_none_or(|service| service.strategy.strategy == UpdateStrategy::Dynamic)
         };
-        let sections = running.sections.iter().filter(|(name, section)| section.unknown.is_none() && may_delete(name));
+        let is_known = |section: &Section| section.unknown.is_none() && section.is_published();
+        let sections = running.sections.iter().filter(|(name, section)| is_known(section) && may_delete(name));
         let ripe = sections.flat_map(|(name, section)| {
             section.ripe_for_deletion(PARKED_SERVER_KEEP, now).map(move |server| (name, deletion(name, server)))
         });
@@ -255,6 +265,10 @@ impl State {
             self.files.config.changed();
         }
         section.attempts.repeated.clear();
+        if !section.is_published() {
+            self.work.backends.insert(name.clone());
+            return;
+        }
         let mut is_redefined = false;
         let mut has_new_text = false;
         if !service.is_blocked(Some(&section.definition)) && has_certificates {

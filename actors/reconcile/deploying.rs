@@ -155,13 +155,13 @@ impl State {
             if section.is_none() && self.running().is_some() && !service.source.known {
                 return None;
             }
-            let last_good = match section {
+            let last_good = match section.filter(|section| section.is_of_file) {
                 Some(section) => {
                     let spec = section.spec();
                     let text = is_same_style.then(|| section.file.text.clone());
                     Some(BoundSection { spec, descriptors: Some(section.descriptors.clone()), text })
                 }
-                // The definition of an earlier run; its socket is not held yet.
+                // The definition of an earlier run; its socket is not held yet. A backend added at run time was in no file.
                 None => service
                     .earlier
                     .definition
@@ -174,7 +174,7 @@ impl State {
                 _ => &service.definition,
             };
             let desired = service.section_by(definition);
-            let is_running = section.is_some() && self.process.is_serving();
+            let is_running = section.is_some_and(|section| section.is_of_file) && self.process.is_serving();
             Some((
                 name.clone(),
                 ServiceSection {

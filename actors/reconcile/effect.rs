@@ -9,7 +9,7 @@ use crate::decide::deployment::DeployOrder;
 use crate::decide::state_file::FileHosts;
 use crate::journal::{Event, JournalEntry};
 use crate::message::WantedSockets;
-use crate::model::{CertificateChange, ListenAddress, RouteCommand, RuntimeCommand, ServiceName};
+use crate::model::{BackendCommand, CertificateChange, ListenAddress, RouteCommand, RuntimeCommand, ServiceName};
 use crate::port::{ConfigText, SavedState};
 
 /// One request to the actor.
@@ -18,6 +18,8 @@ pub enum Effect {
     /// Runtime lane: send these commands to the process that serves, in this order. Answered by
     /// [`Input::CommandsAnswered`](super::Input::CommandsAnswered).
     RunCommands(Vec<RuntimeCommand>),
+    /// Runtime lane: change backends. Answered by [`Input::BackendsAnswered`](super::Input::BackendsAnswered).
+    ChangeBackends(Vec<BackendCommand>),
     /// Runtime lane: change the map of domains. Answered by [`Input::RoutesAnswered`](super::Input::RoutesAnswered).
     ChangeRoutes {
         /// The file that the map was loaded from.

@@ -11,9 +11,12 @@ use crate::model::{Moment, ReloadCause};
 use crate::port::{Answer, RuntimeError};
 
 impl State {
-    /// Begins the next change: servers first, then the map of domains. Returns whether one is under way.
+    /// Begins the next change: servers first, then backends, then the map of domains. Returns whether one is under way.
     pub(super) fn begin_next_change(&mut self, now: Moment) -> bool {
-        self.changes_wait() || self.begin_commands(now) || self.begin_route_change(now)
+        self.changes_wait()
+            || self.begin_commands(now)
+            || self.begin_backend_change(now)
+            || self.begin_route_change(now)
     }
 
     /// Returns whether the next change has to wait: for the answer to another one, or for the end of a handover, because it
@@ -52,6 +55,10 @@ impl State {
     fn note_changed(&mut self, exchange: &Exchange) {
         match exchange {
             Exchange::Commands(batch) => self.lane.changed_meanwhile.services.extend(batch.keys().cloned()),
+            Exchange::Backends(steps) => {
+                let services = steps.iter().map(|step| step.command.service().clone());
+                self.lane.changed_meanwhile.services.extend(services);
+            }
             Exchange::Routes(_) => self.lane.changed_meanwhile.routes = true,
             Exchange::Observation(_) | Exchange::Sessions(_) => {}
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::Blocked;
 use super::effect::{Effect, info, warn};
-use super::observed::{DomainMap, ListenerCertificates, Running};
+use super::observed::{DomainMap, ListenerCertificates, Running, RuntimeBackends};
 use super::process_state::ProcessEnd;
 use super::section::Section;
 use super::state::{State, StillAnswering};
@@ -46,7 +46,8 @@ impl State {
     }
 
     fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Moment) {
-        let ServingProcess { process, base, style, sections, frontends, routing, blockers, warnings } = serving;
+        let ServingProcess { process, base, style, sections, frontends, line_sets, routing, blockers, warnings } =
+            serving;
         self.report_reload(process.pid, deployment, now);
         let pid = process.pid;
         let exit = self.process.exit().cloned();
@@ -74,6 +75,7 @@ impl State {
             unclaimed: BTreeMap::new(),
             certificates: BTreeMap::new(),
             frontends,
+            backends: RuntimeBackends { line_sets, refused: BTreeMap::new() },
             map: DomainMap { observed: Some(loaded.collect()), refusals: 0 },
             routing,
             health_changed: true,

@@ -111,6 +111,8 @@ pub enum Input {
 
     /// Answers [`Effect::RunCommands`](super::Effect::RunCommands): the answers, and when they arrived.
     CommandsAnswered(Result<(Vec<Answer>, Instant), RuntimeError>),
+    /// Answers [`Effect::ChangeBackends`](super::Effect::ChangeBackends).
+    BackendsAnswered(Result<Vec<Answer>, RuntimeError>),
     /// Answers [`Effect::ChangeRoutes`](super::Effect::ChangeRoutes).
     RoutesAnswered(Result<Vec<Answer>, RuntimeError>),
     /// Answers [`Effect::Observe`](super::Effect::Observe).

@@ -14,6 +14,7 @@
 //! result does not depend on the order of events.
 
 mod attachment;
+mod backends;
 mod certificate_sync;
 mod certificates;
 mod commands;
@@ -168,6 +169,20 @@ impl Reconciler {
                         if !is_outdated {
                             state.link_failed(&error, now);
                         }
+                    }
+                }
+            }
+            Input::BackendsAnswered(result) => {
+                let Some((Exchange::Backends(steps), is_outdated)) = state.end_change() else { return };
+                match result {
+                    Ok(answers) if !is_outdated => state.backends_answered(&steps, &answers, now),
+                    // The process that serves now has what its file has.
+                    Ok(_) | Err(RuntimeError::Replaced) => state.review_backends(&steps),
+                    Err(_) if is_outdated => state.review_backends(&steps),
+                    Err(error) => {
+                        state.tally.counts.unanswered += 1;
+                        state.backends_unanswered(&steps, now);
+                        state.link_failed(&error, now);
                     }
                 }
             }

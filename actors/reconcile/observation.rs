@@ -86,12 +86,14 @@ impl State {
         }
         self.note_down_servers(&servers, now);
         let Some(running) = self.process.running_mut() else { return };
-        let Differences { drift, verified } = running.observe(services, servers, &meanwhile.services, now.instant);
+        let Differences { drift, missing, verified } =
+            running.observe(services, servers, &meanwhile.services, now.instant);
         self.work.drift_found(drift.keys().filter(|name| !unknown.contains_key(name)).cloned());
         self.work.review(drift.into_keys());
         for (name, servers) in verified {
             self.work.changed_servers(name, servers);
         }
+        self.sections_missing(missing);
         // Services that changed during the read are observed again.
         self.work.observe.extend(meanwhile.services);
         let is_answered = !unknown.values().any(|unknown| *unknown == Unknown::Unanswered);

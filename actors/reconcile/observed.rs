@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::section::{Section, Unknown};
-use crate::decide::base::BoundBase;
+use crate::decide::base::{BoundBase, ServiceTexts};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::Warnings;
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::line_sets::LineSets;
 use crate::decide::listener_certificates::{self, CertificateList};
 use crate::decide::routing::{Routing, map_text};
 use crate::message::WantedSockets;
@@ -42,6 +43,8 @@ pub struct Running {
     pub frontends: BTreeMap<SocketAddr, Arc<str>>,
     /// The certificates of its TLS listeners.
     pub certificates: BTreeMap<String, ListenerCertificates>,
+    /// How backends come and go at run time.
+    pub backends: RuntimeBackends,
     /// The assignment of domains to services.
     pub routing: Routing,
     /// The map of domains in the process.
@@ -68,6 +71,15 @@ impl ListenerCertificates {
     }
 }
 
+/// What is known of backends that come and go at run time.
+#[derive(Debug, Default)]
+pub struct RuntimeBackends {
+    /// The sets of lines in the file of the process, from which it can add backends.
+    pub line_sets: LineSets,
+    /// HAProxy's refusals to add or delete a backend: only a reload can apply the change.
+    pub refused: BTreeMap<ServiceName, String>,
+}
+
 /// The map of domains, as the process reports it.
 #[derive(Debug, Default)]
 pub struct DomainMap {
@@ -82,6 +94,8 @@ pub struct DomainMap {
 pub struct Differences {
     /// The servers that differ from the last known state, by service.
     pub drift: BTreeMap<ServiceName, BTreeSet<ServerName>>,
+    /// The sections that the process does not have.
+    pub missing: Vec<ServiceName>,
     /// The servers that were changed since the last observation, by service: the effect of the changes is now known.
     pub verified: BTreeMap<ServiceName, BTreeSet<ServerName>>,
 }
@@ -89,9 +103,11 @@ pub struct Differences {
 impl Running {
     /// Returns the text of its file.
     pub fn text(&self) -> ConfigText {
-        let sections = self.sections.iter().map(|(name, section)| (name, section.file.text.clone())).collect();
-        let mut pieces = self.base.pieces(&sections);
-        pieces.extend(self.frontends.values().cloned());
+        let pieces = self.base.pieces(&ServiceTexts {
+            sections: self.sections.iter().map(|(name, section)| (name, section.file.text.clone())).collect(),
+            frontends: self.frontends.values().cloned().collect(),
+            line_sets: self.backends.line_sets.clone(),
+        });
         ConfigText {
             pieces,
             map: (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes)),
@@ -121,7 +137,11 @@ impl Running {
         let mut differences = Differences::default();
         for name in self.asked(asked).iter().filter(|name| !except.contains(*name)) {
             let Some(section) = self.sections.get_mut(name) else { continue };
-            let servers = section.loaded.without_others(observation.services.remove(name).unwrap_or_default());
+            let reported = observation.services.remove(name);
+            if reported.is_none() {
+                differences.missing.push(name.clone());
+            }
+            let servers = section.loaded.without_others(reported.unwrap_or_default());
             let unverified = section.take_unverified();
             let changed = section.observe(servers, now);
             self.health_changed |= changed.is_some() || !unverified.is_empty();

@@ -1,16 +1,22 @@
 //! Planning of one service from the desired and the observed state. Planning changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::backends::{Arrival, NeedsReload};
 use super::desired::DesiredService;
+use super::observed::Running;
 use super::section::{Section, Unknown};
 use super::state::State;
+use crate::decide::haproxy_config;
+use crate::decide::overlay::Overlay;
 use crate::decide::proxy_plan::{
-    DisabledBy, Ground, Refusal, ServicePlan, Step, WantedService, plan_part, plan_service,
+    AppliedService, DisabledBy, Ground, Refusal, ServicePlan, Step, WantedService, plan_part, plan_service,
 };
 use crate::decide::scope::Scope;
 use crate::limits::RUNTIME_TRIES_MAX;
-use crate::model::{AdminState, Host, ObservedServers, PlanClass, ReloadCause, ServerName, ServiceName};
+use crate::model::{
+    AdminState, Host, ObservedServers, PlanClass, ReloadCause, ServerName, ServiceDefinition, ServiceName,
+};
 
 /// The result of planning a service.
 #[derive(Debug)]
@@ -46,35 +52,72 @@ impl State {
         let section = running.sections.get(name);
         let Some(service) = self.desired.services.get(name) else {
             return match section {
-                Some(_) => reload(ReloadCause::ServiceRemoved, "the service was removed"),
-                None => Some(Planned::Plan(Planning::default())),
+                Some(_) if !self.departs_at_run_time(name) => {
+                    reload(ReloadCause::ServiceRemoved, "the service was removed")
+                }
+                Some(_) | None => Some(Planned::Plan(Planning::default())),
             };
         };
         let Some(section) = section else {
-            return match service.source.known && !service.is_blocked(None) {
-                true if self.settings.is_external() => {
+            return match self.arrival(service) {
+                None => Some(Planned::Plan(Planning::default())),
+                Some(Ok(Arrival { plan, .. })) => Some(Planned::Plan(Planning { plan, ..Planning::default() })),
+                Some(Err(_)) if self.settings.is_external() => {
                     reload(ReloadCause::ServiceNew, "HAProxy has no section of this name")
                 }
-                true => reload(ReloadCause::ServiceNew, "the service is new"),
-                false => Some(Planned::Plan(Planning::default())),
+                Some(Err(NeedsReload(None))) => reload(ReloadCause::ServiceNew, "the service is new"),
+                Some(Err(NeedsReload(Some(why)))) => {
+                    reload(ReloadCause::ServiceNew, &format!("the service is new, and {why}"))
+                }
             };
         };
         // Changes that wait for a reload, or are not retried, are only found by planning the whole service.
         let waits_for_reload = self.deployment.is_some() || self.reloads.is_due_for_all() || self.reloads.waits(name);
         let is_settled =
             !waits_for_reload && section.is_verified() && !section.attempts.any() && service.blocked.is_none();
-        let ground = Ground {
-            capabilities: running.capabilities,
-            inherited: &self.settings.inherited,
-            style: running.style,
-            is_external: self.settings.is_external(),
-        };
+        let ground = self.ground(running);
         Some(match section.unknown {
             None if is_settled => Planned::Plan(plan_section(service, section, &section.observed, ground, scope)),
             None => Planned::Plan(plan_section(service, section, &section.observed, ground, &Scope::Whole)),
             Some(Unknown::Started) => Planned::Unknown(disables_by_file(service, section, ground)),
             Some(Unknown::Unanswered) => Planned::Unknown(Vec::new()),
         })
+    }
+
+    /// Returns the plan for the servers of a backend that has none yet.
+    pub(super) fn plan_of_new(&self, running: &Running, service: &DesiredService) -> ServicePlan {
+        let none = AppliedService {
+            header: haproxy_config::section_header(&service.definition, running.style),
+            servers: BTreeMap::new(),
+            in_base: service.definition.in_base.clone(),
+        };
+        let overlay = service.life.overlay(service.overrides.keys(), &BTreeSet::new(), &service.slots);
+        let wanted = wanted(service, &service.definition, &overlay);
+        plan_service(wanted, Some(&none), Some(&ObservedServers::new()), &BTreeMap::new(), self.ground(running))
+    }
+
+    fn ground<'a>(&'a self, running: &Running) -> Ground<'a> {
+        Ground {
+            capabilities: running.capabilities,
+            inherited: &self.settings.inherited,
+            style: running.style,
+            is_external: self.settings.is_external(),
+        }
+    }
+}
+
+fn wanted<'a>(
+    service: &'a DesiredService,
+    definition: &'a ServiceDefinition,
+    overlay: &'a Overlay,
+) -> WantedService<'a> {
+    WantedService {
+        definition,
+        hosts: &service.servers,
+        ids: service.ids.ids(),
+        overlay,
+        strategy: service.strategy.strategy,
+        slots: service.slots_in_use(),
     }
 }
 
@@ -104,14 +147,7 @@ fn plan_section(
         false => &service.definition,
     };
     let overlay = service.life.overlay(service.overrides.keys(), &section.found.drained_before, &service.slots);
-    let wanted = WantedService {
-        definition,
-        hosts: &service.servers,
-        ids: service.ids.ids(),
-        overlay: &overlay,
-        strategy: service.strategy.strategy,
-        slots: service.slots_in_use(),
-    };
+    let wanted = wanted(service, definition, &overlay);
     let plan_with = |refused: &BTreeMap<ServerName, Refusal>| {
         let plan = plan_part(wanted, Some(&section.loaded), Some(observed), refused, ground, scope);
         debug_assert_eq!(

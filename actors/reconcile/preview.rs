@@ -28,6 +28,9 @@ impl State {
             ..PlanPiece::default()
         };
         for name in names {
+            if self.changes_backend(&name) {
+                piece.backends.extend(self.next_backend_step(&name));
+            }
             match self.plan_of(&name, &Scope::Whole) {
                 Some(Planned::Plan(planning)) if !planning.plan.is_empty() => {
                     piece.services.push((name, planning.plan));

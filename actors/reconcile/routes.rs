@@ -73,9 +73,12 @@ impl State {
     }
 
     /// Returns the domains that a service claims: by the definition of its section as long as its current one cannot
-    /// apply yet.
+    /// apply yet, and none while its backend is not published yet, or leaves at run time.
     fn route_claim<'a>(&'a self, service: &'a ServiceName, section: &'a Section) -> Option<Claim<'a>> {
-        let listen = mapped_at(&section.definition)?;
+        let listen = mapped_at(&section.definition).filter(|_| section.is_published())?;
+        if self.departs_at_run_time(service) {
+            return None;
+        }
         let desired = self.desired.services.get(service);
         let current = desired.map(|desired| match desired.is_blocked(Some(&section.definition)) {
             true => &section.definition,
@@ -88,7 +91,10 @@ impl State {
 
     /// Returns the domains that services get with the next reload.
     fn awaited_routes(&self, running: &Running) -> BTreeSet<RouteKey> {
-        let here = |name: &ServiceName| running.sections.get(name).and_then(|section| mapped_at(&section.definition));
+        let here = |name: &ServiceName| {
+            let section = running.sections.get(name).filter(|section| section.is_published())?;
+            mapped_at(&section.definition)
+        };
         let waiting = self.desired.services.iter().filter_map(|(name, service)| {
             let listen = mapped_at(&service.definition).filter(|listen| here(name) != Some(*listen))?;
             Some(keys(listen, &service.definition))
@@ -129,9 +135,9 @@ impl State {
             }
             self.record_route(step, Event::Commanded { command, answer: text, accepted });
             let map = self.process.running_mut().and_then(|running| running.map.observed.as_mut());
-            if let Some(map) = map.filter(|_| accepted) {
-                execute(map, &step.command);
-            }
+            let before = map.filter(|_| accepted).and_then(|map| execute(map, &step.command));
+            // It may be a service that was removed, and can leave now.
+            self.work.review(before.and_then(|before| ServiceName::new(&before).ok()));
         }
         let Some(running) = self.process.running_mut() else { return };
         let Some(refusal) = refusal else {
@@ -179,14 +185,12 @@ impl State {
     }
 }
 
-/// Applies the command to the known state of the map.
-fn execute(map: &mut ObservedRoutes, command: &RouteCommand) {
+/// Applies the command to the known state of the map. Returns the previous value of its key.
+fn execute(map: &mut ObservedRoutes, command: &RouteCommand) -> Option<String> {
     match command {
         RouteCommand::Add(key, service) | RouteCommand::Set(key, service) => {
-            map.insert(key.clone(), service.to_string());
+            map.insert(key.clone(), service.to_string())
         }
-        RouteCommand::Delete(key) => {
-            map.remove(key);
-        }
+        RouteCommand::Delete(key) => map.remove(key),
     }
 }

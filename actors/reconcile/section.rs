@@ -44,6 +44,12 @@ pub struct Section {
     /// Those of them with a new address, which HAProxy may set after its answer: they get no traffic before it is
     /// observed.
     moved: BTreeSet<ServerName>,
+    /// Since when it gets no requests; `None` for a published one. A backend that was added at run time is published once
+    /// it has its servers.
+    pub unpublished_since: Option<Instant>,
+    /// Whether HAProxy accepted it in a file. A backend that was added at run time was only put together from what it
+    /// accepted.
+    pub is_of_file: bool,
     /// Why the state in the process is unknown; `None` where it is known.
     pub unknown: Option<Unknown>,
     /// Failed changes.
@@ -189,12 +195,25 @@ impl Section {
             states: OnceCell::new(),
             unverified: BTreeSet::new(),
             moved: BTreeSet::new(),
+            unpublished_since: None,
+            is_of_file: true,
             unknown: Some(Unknown::Started),
             attempts: Attempts::default(),
             found: Found::default(),
             parked: BTreeMap::new(),
             answered_at: now,
         }
+    }
+
+    /// Creates the section of a backend that was just added at run time: unpublished and without servers.
+    pub fn added(bound: BoundSection, style: SectionStyle, now: Instant) -> Self {
+        let started = Self::started(bound, style, None, now);
+        Self { unpublished_since: Some(now), is_of_file: false, unknown: None, ..started }
+    }
+
+    /// Returns whether it gets requests.
+    pub fn is_published(&self) -> bool {
+        self.unpublished_since.is_none()
     }
 
     /// Returns the state that its servers have after a start with the file, and after what was sent since.
@@ -377,6 +396,7 @@ impl Section {
         let again = self.drained_on_socket(&self.file.hosts).chain(&self.found.drained_before).cloned().collect();
         self.found.drained_before = again;
         self.unknown = Some(Unknown::Unanswered);
+        self.unpublished_since = None;
     }
 
     /// Records since when servers in `scope` that left discovery have been in maintenance.

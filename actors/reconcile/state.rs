@@ -17,6 +17,7 @@ use super::runtime_link::RuntimeLink;
 use super::section::Section;
 use super::settings::Settings;
 use super::work_queue::WorkQueue;
+use crate::decide::backend_step::BackendStep;
 use crate::decide::base::BaseLayout;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::Step;
@@ -119,6 +120,8 @@ pub type Batch = BTreeMap<ServiceName, Vec<Step>>;
 pub enum Exchange {
     /// Execute these steps.
     Commands(Batch),
+    /// Add, publish, unpublish and delete backends.
+    Backends(Vec<BackendStep>),
     /// Change its map of domains.
     Routes(Vec<RouteStep>),
     /// Report its servers: those of these services, or all.
@@ -138,6 +141,8 @@ pub struct Timers {
     pub health_at: Option<Instant>,
     /// The deletion of servers that have waited in maintenance long enough.
     pub sweep_at: Instant,
+    /// The next step of backends that leave the process.
+    pub departures_at: Option<Instant>,
     /// The next assignment of domains, if one is due.
     pub routes_at: Instant,
     /// The end of waits for ports that no service uses any more.
@@ -188,6 +193,7 @@ impl State {
                 observe_at,
                 health_at: None,
                 sweep_at: now + PARKED_SERVER_SWEEP,
+                departures_at: None,
                 routes_at: now,
                 waits_at: None,
                 more_to_plan: false,

@@ -20,6 +20,9 @@ impl State {
             self.timers.sweep_at = now.instant + PARKED_SERVER_SWEEP;
             self.work.sweep = true;
         }
+        if self.timers.departures_at.take_if(|at| *at <= now.instant).is_some() {
+            self.work.departures = true;
+        }
         if self.timers.life_at.is_some_and(|at| at <= now.instant) {
             self.timers.life_at = None;
             self.advance_server_lives(now);
@@ -95,6 +98,7 @@ impl State {
         let events = [
             Some(self.timers.observe_at),
             Some(self.timers.sweep_at),
+            self.timers.departures_at,
             self.timers.life_at,
             self.timers.waits_at,
             self.timers.health_at.filter(|_| is_health_polled),
@@ -120,6 +124,8 @@ impl State {
             || self.work.is_observing()
             || self.work.routes
             || self.work.sweep
+            || self.work.departures
+            || !self.work.backends.is_empty()
             || !self.work.drains.is_empty()
     }
 }

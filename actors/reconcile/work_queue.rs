@@ -22,6 +22,8 @@ pub struct WorkQueue {
     review: BTreeMap<ServiceName, Scope>,
     /// Services whose observed state differs from the applied one.
     drifted: BTreeSet<ServiceName>,
+    /// Services whose backends come or go at run time.
+    pub backends: BTreeSet<ServiceName>,
     /// Services with draining servers, whose sessions have to be read.
     pub drains: BTreeSet<ServiceName>,
     /// Services whose servers are to be observed soon.
@@ -36,6 +38,8 @@ pub struct WorkQueue {
     pub routes: bool,
     /// Whether servers that have waited in maintenance long enough are to be deleted.
     pub sweep: bool,
+    /// Whether servers of backends that leave the process are to be taken out of use, or deleted.
+    pub departures: bool,
 }
 
 impl WorkQueue {

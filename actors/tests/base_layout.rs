@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proxymgr_actors::decide::base::{self, BaseLayout, BoundBase};
+use proxymgr_actors::decide::base::{self, BaseLayout, BoundBase, ServiceTexts};
 use proxymgr_actors::decide::earlier_file::{listeners, with_descriptors};
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_after, section_header};
 use proxymgr_actors::decide::loaded_config::{LineIndex, inherited_descriptors, parse_sections};
@@ -63,8 +63,8 @@ fn file(layout: &Arc<BaseLayout>, services: &[(&Arc<ServiceDefinition>, &HostLis
         let applied = layout.applied_to(definition);
         section(&applied, &held, hosts, &ServerIds::default(), SectionStyle::of(layout, None))
     };
-    let sections: BTreeMap<_, _> = names.iter().zip(services.iter().map(text)).collect();
-    BoundBase::new(layout.clone(), held).pieces(&sections).concat()
+    let sections = names.iter().zip(services.iter().map(text)).collect();
+    BoundBase::new(layout.clone(), held).pieces(&ServiceTexts { sections, ..ServiceTexts::default() }).concat()
 }
 
 const EDGE: &str = "\
@@ -269,7 +269,7 @@ fn lines_have_the_places_of_the_operators_files() {
     let sections = BTreeMap::from([(&service, of_web)]);
     let base = BoundBase::new(layout, held);
     let places = base.places(&sections);
-    let index = LineIndex::of(&base.pieces(&sections));
+    let index = LineIndex::of(&base.pieces(&ServiceTexts { sections, ..ServiceTexts::default() }));
     let mut found = 0;
     for (number, (line, place)) in text.lines().zip(&places).enumerate() {
         let Some(place) = place else { continue };

@@ -37,6 +37,16 @@ const ALGORITHMS: [&str; 9] =
 /// Algorithms that choose by a hash: static unless `hash-type consistent`.
 const HASHES: [&str; 6] = ["source", "uri", "url_param", "rdp-cookie", "hdr", "hash"];
 
+/// What the Runtime API shows of a file.
+pub(super) struct ReadConfig {
+    /// Unless the global section says `ssl-server-verify none`.
+    pub(super) verify_by_default: bool,
+    /// The `listen` and `backend` sections.
+    pub(super) sections: BTreeMap<ServiceName, Section>,
+    /// The named `defaults` sections, as backends without servers.
+    pub(super) defaults: BTreeMap<String, Section>,
+}
+
 /// Reads the whole file.
 ///
 /// # Errors
@@ -45,12 +55,13 @@ pub(super) fn read_config(
     version: ProxyVersion,
     text: &str,
     names: &NameTable,
-) -> Result<(bool, BTreeMap<ServiceName, Section>), Vec<ConfigMessage>> {
+) -> Result<ReadConfig, Vec<ConfigMessage>> {
     let mut reader = Reader {
         version,
         names,
         verify_by_default: true,
         defaults: ProxyLines::default(),
+        named_defaults: BTreeMap::new(),
         part: Part::Other,
         sections: BTreeMap::new(),
         messages: Vec::new(),
@@ -73,7 +84,8 @@ fn words_of(line: &str) -> Vec<Word> {
 /// Part of the file that a line belongs to.
 enum Part {
     Global,
-    Defaults,
+    /// With its name, if it has one.
+    Defaults(Option<String>),
     Listen(ServiceName),
     /// A section without servers that matter here.
     Other,
@@ -95,6 +107,10 @@ impl ProxyLines {
         algorithm != "static-rr" && (self.consistent || !HASHES.contains(&algorithm))
     }
 
+    fn section(&self, servers: BTreeMap<ServerName, Server>) -> Section {
+        Section::new(self.is_dynamic(), self.hashes(), self.http, servers)
+    }
+
     /// Returns whether requests are distributed by a consistent hash.
     fn hashes(&self) -> bool {
         let is_hash = |algorithm: &str| algorithm.starts_with("random") || HASHES.contains(&algorithm);
@@ -104,6 +120,7 @@ impl ProxyLines {
 
 struct SectionLines {
     first_line: usize,
+    is_listen: bool,
     lines: ProxyLines,
     servers: BTreeMap<ServerName, (usize, Server)>,
     /// The servers that other lines refer to.
@@ -114,7 +131,9 @@ struct Reader<'a> {
     version: ProxyVersion,
     names: &'a NameTable,
     verify_by_default: bool,
+    /// The last `defaults` section.
     defaults: ProxyLines,
+    named_defaults: BTreeMap<String, ProxyLines>,
     part: Part,
     sections: BTreeMap<ServiceName, SectionLines>,
     messages: Vec<ConfigMessage>,
@@ -134,12 +153,9 @@ impl Reader<'_> {
                 self.part = Part::Global;
                 Ok(())
             }
-            ["defaults", ..] => {
-                self.part = Part::Defaults;
-                self.defaults = ProxyLines::default();
-                Ok(())
-            }
-            ["listen" | "backend", name] => self.begin_section(name),
+            ["defaults", rest @ ..] => self.begin_defaults(rest),
+            [keyword @ ("listen" | "backend"), name] => self.begin_section(keyword, name, None),
+            [keyword @ ("listen" | "backend"), name, "from", from] => self.begin_section(keyword, name, Some(from)),
             ["frontend" | "peers" | "resolvers" | "userlist" | "mailers" | "cache" | "ring", _, ..] => {
                 self.part = Part::Other;
                 Ok(())
@@ -160,7 +176,33 @@ impl Reader<'_> {
         }
     }
 
-    fn begin_section(&mut self, name: &str) -> Result<(), String> {
+    fn begin_defaults(&mut self, words: &[&str]) -> Result<(), String> {
+        let (name, from) = match words {
+            [name, "from", from] => (Some(*name), Some(*from)),
+            [name] => (Some(*name), None),
+            _ => (None, None),
+        };
+        self.defaults = self.lines_of_defaults(from, ProxyLines::default())?;
+        self.part = Part::Defaults(name.map(str::to_owned));
+        self.keep_defaults();
+        Ok(())
+    }
+
+    /// Returns the lines of this `defaults` section, or `others` without one.
+    fn lines_of_defaults(&self, from: Option<&str>, others: ProxyLines) -> Result<ProxyLines, String> {
+        let Some(from) = from else { return Ok(others) };
+        let missing = || format!("defaults section '{from}' not found");
+        self.named_defaults.get(from).cloned().ok_or_else(missing)
+    }
+
+    fn keep_defaults(&mut self) {
+        if let Part::Defaults(Some(name)) = &self.part {
+            self.named_defaults.insert(name.clone(), self.defaults.clone());
+        }
+    }
+
+    fn begin_section(&mut self, keyword: &str, name: &str, from: Option<&str>) -> Result<(), String> {
+        let lines = self.lines_of_defaults(from, self.defaults.clone())?;
         let name = ServiceName::new(name).map_err(|error| error.to_string())?;
         self.part = Part::Listen(name.clone());
         if let Some(first) = self.sections.get(&name) {
@@ -169,7 +211,8 @@ impl Reader<'_> {
         }
         let section = SectionLines {
             first_line: self.line,
-            lines: self.defaults.clone(),
+            is_listen: keyword == "listen",
+            lines,
             servers: BTreeMap::new(),
             referenced: BTreeSet::new(),
         };
@@ -181,7 +224,7 @@ impl Reader<'_> {
     fn proxy_line(&mut self, texts: &[&str], words: &[Word]) -> Result<(), String> {
         let version = self.version;
         let lines = match &self.part {
-            Part::Defaults => &mut self.defaults,
+            Part::Defaults(_) => &mut self.defaults,
             Part::Listen(name) => match self.sections.get_mut(name) {
                 Some(section) => &mut section.lines,
                 None => return Ok(()),
@@ -229,6 +272,7 @@ impl Reader<'_> {
             }
             [] => {}
         }
+        self.keep_defaults();
         Ok(())
     }
 
@@ -284,7 +328,7 @@ impl Reader<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<(bool, BTreeMap<ServiceName, Section>), Vec<ConfigMessage>> {
+    fn finish(mut self) -> Result<ReadConfig, Vec<ConfigMessage>> {
         if self.messages.is_empty() {
             let has_server = |section: &str, server: &str| {
                 let section = self.sections.iter().find(|(name, _)| name.as_str() == section);
@@ -300,7 +344,7 @@ impl Reader<'_> {
             return Err(self.messages);
         }
         let sections = self.sections.into_iter().map(|(name, section)| {
-            let SectionLines { lines, servers, referenced, .. } = section;
+            let SectionLines { lines, servers, referenced, is_listen, .. } = section;
             let mut servers: Vec<_> = servers.into_iter().map(|(name, (line, server))| (line, name, server)).collect();
             servers.sort_by_key(|(line, ..)| *line);
             let mut taken: BTreeSet<u32> = servers.iter().map(|(.., server)| server.id).collect();
@@ -313,10 +357,14 @@ impl Reader<'_> {
                 }
                 (name, server)
             });
-            let section = Section::new(lines.is_dynamic(), lines.hashes(), lines.http, servers.collect());
-            (name, section)
+            (name, Section { is_listen, ..lines.section(servers.collect()) })
         });
-        Ok((self.verify_by_default, sections.collect()))
+        let defaults = self.named_defaults.into_iter().map(|(name, lines)| (name, lines.section(BTreeMap::new())));
+        Ok(ReadConfig {
+            verify_by_default: self.verify_by_default,
+            sections: sections.collect(),
+            defaults: defaults.collect(),
+        })
     }
 }
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxymgr_actors::decide::base::{self, BoundBase};
+use proxymgr_actors::decide::base::{self, BoundBase, ServiceTexts};
 use proxymgr_actors::decide::earlier_file::listeners;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
-use proxymgr_actors::decide::listener_certificates;
+use proxymgr_actors::decide::{line_sets, listener_certificates};
 use proxymgr_actors::model::{
     BaseConfig, CertificateLists, Descriptors, ProxyManagement, ProxyVersion, ServiceDefinition, ServiceName,
 };
@@ -84,12 +84,15 @@ pub(super) fn rendered<'a>(
     let sections: BTreeMap<ServiceName, Arc<str>> = applied.iter().map(section).collect();
     let frontends = frontends(applied.iter().map(|(_, definition)| (&**definition, &descriptors)), style, map_path);
     let base = BoundBase::new(layout.clone(), descriptors.clone());
-    let texts = sections.iter().map(|(name, text)| (name, text.clone())).collect();
-    let mut pieces = base.pieces(&texts);
-    let places = base.places(&texts);
     let has_frontends = !frontends.is_empty();
-    pieces.extend(frontends.into_values());
     let lists = listener_certificates::files(applied.iter().map(|(_, definition)| &**definition));
+    let texts = ServiceTexts {
+        sections: sections.iter().map(|(name, text)| (name, text.clone())).collect(),
+        frontends: frontends.into_values().collect(),
+        line_sets: line_sets::of_all(applied.iter().map(|(_, definition)| &**definition), style),
+    };
+    let pieces = base.pieces(&texts);
+    let places = base.places(&texts.sections);
     Rendered { pieces, sections, places, lists, has_frontends }
 }
 

@@ -16,8 +16,8 @@ use proxymgr_actors::limits::{
     RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT,
 };
 use proxymgr_actors::model::{
-    CertificateChange, Observation, ObservedRoutes, ProcessInfo, RouteCommand, RuntimeCommand, ServerName,
-    ServerTraffic, ServiceName, Traffic,
+    BackendCommand, CertificateChange, Observation, ObservedRoutes, ProcessInfo, RouteCommand, RuntimeCommand,
+    ServerName, ServerTraffic, ServiceName, Traffic,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
@@ -30,7 +30,7 @@ use super::route_map::{self, MapReader};
 use super::runtime_connection::{
     AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream, connected, unreachable_in_words,
 };
-use super::runtime_text::{AnswerText, classify, refusal, write_command};
+use super::runtime_text::{AnswerText, classify, classify_backend, refusal, write_command};
 use super::socket_answers::{Info, Reading};
 use super::statistics::{StatisticsRow, StatisticsTable};
 use crate::settings::RuntimeAddress;
@@ -137,6 +137,15 @@ impl RuntimeApi for HaproxySocket {
         })
     }
 
+    fn change_backends(&self, commands: Vec<BackendCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let requests: Vec<String> = commands.iter().map(|command| format!("{command}\n")).collect();
+            let texts = shared.texts_of(&requests).await?;
+            Ok(commands.iter().zip(texts).map(|(command, text)| classify_backend(command, &text)).collect())
+        })
+    }
+
     fn change_routes(
         &self,
         map: PathBuf,
@@ -144,18 +153,8 @@ impl RuntimeApi for HaproxySocket {
     ) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {
-            let _turn = shared.turn.lock().await;
-            let mut answers = Vec::with_capacity(commands.len());
-            for batch in commands.chunks(RUNTIME_BATCH_COMMANDS_MAX) {
-                let request: String = batch.iter().map(|command| route_map::request(&map, command)).collect();
-                let mut text = AnswerText::default();
-                let on = |part: AnswerPart<'_>| match part {
-                    AnswerPart::Line(line) => text.line(line),
-                    AnswerPart::End => answers.push(route_map::classify(text.take())),
-                };
-                shared.converse(&request, batch.len(), on).await?;
-            }
-            Ok(answers)
+            let requests: Vec<String> = commands.iter().map(|command| route_map::request(&map, command)).collect();
+            Ok(shared.texts_of(&requests).await?.into_iter().map(route_map::classify).collect())
         })
     }
 
@@ -278,6 +277,21 @@ impl Shared {
             }
         })
         .await
+    }
+
+    /// Sends commands, each with its line feed, and returns the text of each answer.
+    async fn texts_of(&self, requests: &[String]) -> Result<Vec<String>, RuntimeError> {
+        let _turn = self.turn.lock().await;
+        let mut answers = Vec::with_capacity(requests.len());
+        for batch in requests.chunks(RUNTIME_BATCH_COMMANDS_MAX) {
+            let mut text = AnswerText::default();
+            let on = |part: AnswerPart<'_>| match part {
+                AnswerPart::Line(line) => text.line(line),
+                AnswerPart::End => answers.push(text.take()),
+            };
+            self.converse(&batch.concat(), batch.len(), on).await?;
+        }
+        Ok(answers)
     }
 
     async fn observe_some(&self, services: &[ServiceName]) -> Result<Observation, RuntimeError> {

@@ -5,7 +5,7 @@
 //! text.
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
-use proxymgr_actors::model::{Address, Endpoint, PersistentId, RuntimeCommand, Word};
+use proxymgr_actors::model::{Address, BackendCommand, Endpoint, PersistentId, RuntimeCommand, Word};
 use proxymgr_actors::port::Answer;
 
 /// Returns the command as it is sent, without the line feed.
@@ -88,6 +88,19 @@ pub(super) fn classify(command: &RuntimeCommand, text: String) -> Answer {
         | RuntimeCommand::SetWeight(..) => text.is_empty(),
     };
     Answer { accepted, text: if accepted { text } else { explained(text) } }
+}
+
+/// Classifies the answer to a command for a backend: warnings may precede its last line, which counts.
+pub(super) fn classify_backend(command: &BackendCommand, text: &str) -> Answer {
+    let last = text.lines().next_back().unwrap_or_default();
+    let done = match command {
+        BackendCommand::Add { .. } => "New backend registered",
+        BackendCommand::Publish(_) => "Backend published.",
+        BackendCommand::Unpublish(_) => "Backend unpublished.",
+        BackendCommand::Delete(_) => "Backend deleted.",
+    };
+    let accepted = last.starts_with(done);
+    Answer { accepted, text: if accepted { last.to_owned() } else { explained(text.to_owned()) } }
 }
 
 /// 2.2 and 2.6 apply the address before they refuse the port and report both on one line, so any failure in the text

@@ -7,6 +7,7 @@ mod support;
 
 mod agents;
 mod api;
+mod backends;
 mod base_config;
 mod certificates;
 mod daemon_life;

@@ -64,6 +64,14 @@ impl ServiceFiles {
         self.replace(&format!("services/{name}.json"), &definition.to_string());
     }
 
+    /// Defines a service without a listener, with its hosts in a file; `more` are further keys.
+    pub fn define_backend(&self, name: &str, more: Value) {
+        let mut definition = json!({"type": "file", "path": self.dir.join(format!("{name}.hosts"))});
+        let keys = definition.as_object_mut().expect("an object");
+        keys.extend(more.as_object().expect("an object").clone());
+        self.replace(&format!("services/{name}.json"), &definition.to_string());
+    }
+
     /// Replaces the hosts of a service.
     pub fn hosts<'a>(&self, name: &str, backends: impl IntoIterator<Item = &'a Backend>) {
         let lines = backends.into_iter().map(|backend| format!("{}\n", backend.address()));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::local_peer;
 use crate::decide::config_lines::default_server;
 use crate::decide::config_text::{END_OF_BASE, INDENT, SERVERS_BEGIN_WITHOUT, SERVERS_END, connected_to};
+use crate::decide::line_sets::{self, LineSets};
 use crate::model::{BaseLine, Descriptors, InBase, LineContent, ListenAddress, ServiceDefinition, ServiceName, Word};
 
 /// The base configuration: everything in haproxy.cfg that does not come from services.
@@ -19,6 +20,8 @@ pub struct BaseLayout {
     pub services: BTreeMap<ServiceName, Arc<InBase>>,
     /// The lines of `defaults` that apply to sections after it, in words.
     pub defaults: Vec<Vec<Word>>,
+    /// A named section with the same lines as they are written, for sets of lines; `None` where conditionals decide on them.
+    pub defaults_root: Option<Arc<str>>,
     /// The lines of each named `defaults`, in words.
     pub named_defaults: BTreeMap<ServiceName, Vec<Vec<Word>>>,
     /// The state file that HAProxy reads, if it reads one.
@@ -161,6 +164,17 @@ fn is_line(line: &BaseLine, written: &str) -> bool {
     }
 }
 
+/// The texts of services that a file contains beside its base.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceTexts<'a> {
+    /// Their sections.
+    pub sections: BTreeMap<&'a ServiceName, Arc<str>>,
+    /// The frontends that they share.
+    pub frontends: Vec<Arc<str>>,
+    /// The sets of lines that sections derive from.
+    pub line_sets: LineSets,
+}
+
 /// The base configuration with its sockets, rendered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BoundBase {
@@ -176,20 +190,29 @@ impl BoundBase {
         Self { layout, descriptors }
     }
 
-    /// Returns the text of a file with these sections of services in pieces: the base with the sections that it contains,
-    /// then the other sections in their order.
-    pub fn pieces(&self, sections: &BTreeMap<&ServiceName, Arc<str>>) -> Vec<Arc<str>> {
-        let in_base = |name: &ServiceName| self.frame_of(name).is_some();
+    /// Returns the text of a file in pieces: the base with the sections that it contains, the other sections of services
+    /// in their order, and the shared frontends. The sets of lines follow with the sections that derive from them, because
+    /// the last `defaults` section applies to every later section that names none.
+    pub fn pieces(&self, services: &ServiceTexts<'_>) -> Vec<Arc<str>> {
+        let ServiceTexts { sections, frontends, line_sets } = services;
         let mut pieces = self.base_pieces(|name| sections.get(name).cloned());
         let has_tables = sections.values().any(|text| local_peer::is_used_in(text));
         pieces.push(self.end(|name| sections.contains_key(name), has_tables).into());
-        pieces.extend(sections.iter().filter(|(name, _)| !in_base(name)).map(|(_, text)| text.clone()));
+        let own = sections.iter().filter(|(name, _)| self.frame_of(name).is_none()).map(|(_, text)| text);
+        let (of_sets, others): (Vec<_>, Vec<_>) = own.partition(|text| line_sets::name_in(text).is_some());
+        pieces.extend(others.into_iter().cloned());
+        pieces.extend(frontends.iter().cloned());
+        if !line_sets.is_empty() {
+            pieces.extend(self.layout.defaults_root.clone());
+        }
+        pieces.extend(line_sets.values().cloned());
+        pieces.extend(of_sets.into_iter().cloned());
         pieces
     }
 
     /// Returns the text without any service.
     pub fn text(&self) -> String {
-        self.pieces(&BTreeMap::new()).concat()
+        self.pieces(&ServiceTexts::default()).concat()
     }
 
     /// Returns the text outside of sections that services may have.

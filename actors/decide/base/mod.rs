@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::model::{BaseConfig, Descriptors};
 pub use bind_line::addresses_of;
 pub use global_lines::{global_lines, runtime_apis};
-pub use layout::{BaseLayout, BoundBase, LeftBind};
+pub use layout::{BaseLayout, BoundBase, LeftBind, ServiceTexts};
 pub use operator_files::{MARKER, is_marker};
 pub use own_lines::is_ours;
 

@@ -146,10 +146,17 @@ impl<'a> Reader<'a> {
     fn read_defaults(&mut self, section: &'a Section) {
         let is_unconditional = self.depth == 0;
         self.push_line(&section.header);
-        for line in own_lines::of_defaults(self.layout.state_file.is_some()) {
-            self.lines.push(added(&format!("{INDENT}{line}\n")));
-        }
+        let own = own_lines::of_defaults(self.layout.state_file.is_some());
+        let own: Vec<String> = own.iter().map(|line| format!("{INDENT}{line}\n")).collect();
+        self.lines.extend(own.iter().map(|line| added(line)));
         section.lines.iter().for_each(|line| self.push_line(line));
+        let written = &section.lines[..section.end()];
+        let is_unconditional_throughout = is_unconditional && written.iter().all(|line| line.directive().is_none());
+        let root = || {
+            let written: String = written.iter().map(with_line_feed).collect();
+            own_lines::defaults_root(section.from.as_deref(), &(own.concat() + &written))
+        };
+        self.layout.defaults_root = is_unconditional_throughout.then(root);
         let mut lines = section.from.as_deref().map(|from| self.defaults_named(from)).unwrap_or_default();
         lines.extend(section.lines.iter().filter_map(words_of));
         if let Some(name) = &section.name {
@@ -285,10 +292,11 @@ impl<'a> Reader<'a> {
         if !self.has_defaults {
             self.lines.extend(["\n", "defaults\n"].map(added));
             let own = own_lines::of_defaults(self.layout.state_file.is_some());
-            for line in own.iter().map(String::as_str).chain(own_lines::DEFAULT_LINES) {
-                self.lines.push(added(&format!("{INDENT}{line}\n")));
-            }
+            let own = own.iter().map(String::as_str).chain(own_lines::DEFAULT_LINES);
+            let own: Vec<String> = own.map(|line| format!("{INDENT}{line}\n")).collect();
+            self.lines.extend(own.iter().map(|line| added(line)));
             self.layout.defaults.clear();
+            self.layout.defaults_root = Some(own_lines::defaults_root(None, &own.concat()));
         }
         self.flush();
         for (name, reference) in std::mem::take(&mut self.references.0) {
@@ -363,8 +371,11 @@ fn place_of(line: &Line) -> Arc<str> {
 }
 
 fn text_line(line: &Line) -> BaseLine {
-    let text = if line.text.ends_with('\n') { line.text.clone() } else { format!("{}\n", line.text) };
-    BaseLine { place: place_of(line), content: LineContent::Text(text.into()) }
+    BaseLine { place: place_of(line), content: LineContent::Text(with_line_feed(line).into()) }
+}
+
+fn with_line_feed(line: &Line) -> String {
+    if line.text.ends_with('\n') { line.text.clone() } else { format!("{}\n", line.text) }
 }
 
 fn added(text: &str) -> BaseLine {

@@ -1,8 +1,10 @@
 //! The lines that proxymgr adds to the base configuration where they are missing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::decide::config_text::inherited_socket_line;
+use crate::decide::line_sets::ROOT;
 use crate::decide::quoting::quoted;
 use crate::model::{BaseConfig, ProxyManagement, Word};
 
@@ -96,6 +98,14 @@ pub(super) fn of_defaults(has_state_file: bool) -> Vec<String> {
         lines.push("load-server-state-from-file global".to_owned());
     }
     lines
+}
+
+/// Returns the section with the lines of `defaults` that sets of lines derive from. `from` is the name of the section
+/// that these derive from themselves.
+pub(super) fn defaults_root(from: Option<&str>, lines: &str) -> Arc<str> {
+    let from = from.map(|from| format!(" from {from}")).unwrap_or_default();
+    let comment = "# The lines of `defaults`, for backends that can come and go at run time.";
+    format!("{comment}\ndefaults {ROOT}{from}\n{lines}\n").into()
 }
 
 fn path_word(path: &Path) -> String {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::layout::BaseLayout;
 use super::local_peer;
 use super::own_lines;
+use super::sections::File;
 use crate::decide::config_lines::operator_lines;
 use crate::decide::config_text::INDENT;
 use crate::model::{BaseConfig, ProxyManagement, Word};
@@ -22,22 +23,32 @@ pub(super) fn layout(config: &BaseConfig) -> BaseLayout {
     text.push_str("\nglobal\n");
     push_lines(&mut text, &config.global);
     push_lines(&mut text, &own_lines::of_global(config, &global, state_file.as_deref(), false));
-    text.push_str("\ndefaults\n");
-    push_lines(&mut text, &own_lines::of_defaults(state_file.is_some()));
+    let mut lines = String::new();
+    push_lines(&mut lines, &own_lines::of_defaults(state_file.is_some()));
     if config.defaults.is_empty() {
-        push_lines(&mut text, &own_lines::DEFAULT_LINES);
+        push_lines(&mut lines, &own_lines::DEFAULT_LINES);
     } else {
-        push_lines(&mut text, &config.defaults);
-        push_timeouts(&mut text, &defaults);
+        push_lines(&mut lines, &config.defaults);
+        push_timeouts(&mut lines, &defaults);
     }
+    let _ = write!(text, "\ndefaults\n{lines}");
     BaseLayout {
         defaults,
+        // Lines of the settings may begin another section.
+        defaults_root: is_one_section(&config.defaults).then(|| own_lines::defaults_root(None, &lines)),
         state_file,
         local_peer: local_peer::section(config, &global, false).map(Into::into),
         certificates_path: config.certificates_path().to_string_lossy().into(),
         own_binds: config.management != ProxyManagement::Supervised,
         ..BaseLayout::of_text(&text)
     }
+}
+
+/// Returns whether these lines of `defaults` begin no other section, and do not depend on conditionals.
+fn is_one_section(lines: &[String]) -> bool {
+    let text: String = lines.iter().flat_map(|line| line.lines()).map(|line| format!("{}\n", line.trim())).collect();
+    let file = File::read("", &text);
+    file.sections.is_empty() && file.preamble.iter().all(|line| line.directive().is_none())
 }
 
 /// Adds the timeouts without which HAProxy keeps dead connections forever, and warns about it.

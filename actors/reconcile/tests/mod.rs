@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::decide::base::BoundBase;
 use crate::decide::deployment::{BoundSection, DeployOrder, Deployed, ServingProcess, Warnings};
 use crate::decide::hosts_diff::HostsDiff;
+use crate::decide::line_sets::LineSets;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::routing::Routing;
 use crate::decide::service_definition;
@@ -372,6 +373,7 @@ fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker
         base: BoundBase::new(order.context.base, Descriptors::new()),
         style: order.context.style,
         frontends: BTreeMap::new(),
+        line_sets: LineSets::new(),
         routing: Routing::default(),
         blockers,
         warnings: Warnings::default(),
