@@ -106,7 +106,8 @@ impl State {
         let line = warn("HAProxy does not answer on its socket").with("error", error);
         self.outbox.log(line.with("failures", link.failures()).with("retry_after_ms", millis(pause)));
         self.outbox.record(JournalEntry::new(Event::Failed { error: error.to_string() }));
-        if !link.is_hung() {
+        if !link.is_hung() || self.deployment.is_some() {
+            // A deployment that is under way replaces the process.
             return;
         }
         if self.settings.is_external() {

@@ -279,3 +279,17 @@ fn answered_command_is_recorded() {
         assert!(rig.events().iter().any(|entry| entry.event == event && of_server(entry)));
     }
 }
+
+#[test]
+fn failures_during_a_deployment_cause_no_other() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.hosts("web", &[1]);
+    rig.feed(Input::CommandsAnswered(Err(timed_out())));
+    for _ in 0..3 {
+        rig.wait(RUNTIME_RETRY_MAX.max(RELOAD_PATIENCE));
+        rig.feed(Input::Observed(Err(timed_out())));
+    }
+    rig.deployed(2);
+    rig.wait(RELOAD_INTERVAL * 2);
+    assert!(rig.order().is_none());
+}
