@@ -48,6 +48,8 @@ pub enum Invariant {
     OperatorsDecide,
     /// Every ready server gets some of the requests.
     ReadyServersGetTraffic,
+    /// A domain leads to a backend that gets requests, in the mode of its frontend.
+    RoutesLeadToBackends,
     /// A server's agent is respected, and never ends what discovery or an operator ordered.
     AgentsKeepToOrders,
     /// No actor stops unexpectedly, and none panics.
@@ -78,6 +80,7 @@ impl fmt::Display for Invariant {
             Self::ListsAreConfirmed => "no list stays wrong longer than one interval of confirmations",
             Self::OperatorsDecide => "an operator's override stays",
             Self::ReadyServersGetTraffic => "every ready server gets requests",
+            Self::RoutesLeadToBackends => "a domain leads to a backend that gets requests",
             Self::AgentsKeepToOrders => "agents end no order",
             Self::ActorsLive => "no actor stops unexpectedly",
             Self::RunsRepeat => "the same seed gives the same run",

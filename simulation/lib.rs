@@ -72,6 +72,7 @@
 mod agents;
 mod ancestors;
 mod annotations;
+mod backends;
 mod besides;
 mod checks;
 mod choices;

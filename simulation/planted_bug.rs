@@ -57,6 +57,10 @@ pub enum PlantedBug {
     DropsAReference,
     /// A server is added without its id.
     OmitsTheId,
+    /// A backend that was added at run time is not published.
+    ForgetsToPublish,
+    /// The backend of a removed service is not deleted.
+    KeepsABackend,
     /// The agent of a server that is disabled stays enabled.
     ForgetsTheAgent,
     /// An actor panics when a source is opened a second time.
@@ -66,7 +70,7 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 27] = [
+const ALL: [(PlantedBug, &str, Invariant); 29] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::ForgetsTheWindow, "forgets-the-window", Invariant::GuardLimitsHold),
@@ -91,6 +95,8 @@ const ALL: [(PlantedBug, &str, Invariant); 27] = [
     (PlantedBug::GivesUpIsolating, "gives-up-isolating", Invariant::GoodServicesAreServed),
     (PlantedBug::DropsAReference, "drops-a-reference", Invariant::Converges),
     (PlantedBug::OmitsTheId, "omits-the-id", Invariant::ReadyServersGetTraffic),
+    (PlantedBug::ForgetsToPublish, "forgets-to-publish", Invariant::RoutesLeadToBackends),
+    (PlantedBug::KeepsABackend, "keeps-a-backend", Invariant::Converges),
     (PlantedBug::ForgetsTheAgent, "forgets-the-agent", Invariant::AgentsKeepToOrders),
     (PlantedBug::Panics, "panics", Invariant::ActorsLive),
     (PlantedBug::Dice, "dice", Invariant::RunsRepeat),

@@ -222,26 +222,6 @@ impl World {
         Some(answers)
     }
 
-    /// Executes commands for backends and returns the answers; `None` if the process has ended.
-    pub(super) fn change_backends_of(&self, pid: u32, commands: &[BackendCommand]) -> Option<Vec<Answer>> {
-        let answers = self.with(|things| {
-            let answer = |command: &BackendCommand| {
-                let is_refused = things.is_refused(|| command.to_string());
-                let process = things.processes.get_mut(&pid)?;
-                let refused = || Answer { accepted: false, text: "Permission denied".to_owned() };
-                Some(if is_refused { refused() } else { process.model.change_backend(command) })
-            };
-            commands.iter().map(answer).collect::<Option<Vec<_>>>()
-        })?;
-        for (command, answer) in commands.iter().zip(&answers) {
-            self.note("HaproxyStateActor", format_args!("HAProxy ({pid})"), format!("{command}: {}", answer.text));
-            if !answer.accepted {
-                self.with(|things| things.oracle.cause(format!("`{command}` was refused")));
-            }
-        }
-        Some(answers)
-    }
-
     /// Alters the commands as the planted bug does; returns the answers if HAProxy receives none of them.
     fn bent(&self, commands: &mut [RuntimeCommand]) -> Option<Vec<Answer>> {
         // Commands for other services in the same batch have nothing to do with the slot.
@@ -302,7 +282,7 @@ impl World {
 
 impl Things {
     /// Records a command, and returns whether HAProxy refuses it because of its text.
-    fn is_refused(&mut self, text: impl Fn() -> String) -> bool {
+    pub(super) fn is_refused(&mut self, text: impl Fn() -> String) -> bool {
         let is_refused = self.refused_prefix.as_ref().is_some_and(|prefix| text().starts_with(prefix.as_str()));
         if let Some(sent) = &mut self.sent {
             sent.push(text());

@@ -31,6 +31,9 @@ use crate::port::Answer;
 /// The text of HAProxy's refusals to delete a backend that end by themselves.
 const ENDS_BY_ITSELF: [&str; 2] = ["without server", "attached"];
 
+/// The text of HAProxy's answer for a backend that it does not have.
+const UNKNOWN: &str = "No such backend";
+
 impl State {
     /// Begins the next changes of backends. Returns whether any was sent.
     pub(super) fn begin_backend_change(&mut self, now: Moment) -> bool {
@@ -59,6 +62,9 @@ impl State {
     /// Returns the next command that brings a backend into the process or out of it; `None` where none is due.
     pub(super) fn next_backend_step(&self, name: &ServiceName) -> Option<BackendStep> {
         let running = self.process.serving()?;
+        if running.backends.strays.contains(name) {
+            return Some(BackendStep::new(BackendCommand::Delete(name.clone()), "its service was removed meanwhile"));
+        }
         let section = running.sections.get(name);
         let (command, reason) = match (self.desired.services.get(name), section) {
             (Some(service), None) => {
@@ -89,7 +95,11 @@ impl State {
     /// Returns whether the backend of this service comes into the process or leaves it at run time, now or after the
     /// deployment that is under way.
     pub(super) fn changes_backend(&self, name: &ServiceName) -> bool {
-        let has_section = self.running().is_some_and(|running| running.sections.contains_key(name));
+        let Some(running) = self.running() else { return false };
+        if running.backends.strays.contains(name) {
+            return true;
+        }
+        let has_section = running.sections.contains_key(name);
         match self.desired.services.get(name) {
             Some(service) => !has_section && matches!(self.arrival(service), Some(Ok(_))),
             None => has_section && self.departs_at_run_time(name),
@@ -191,8 +201,11 @@ impl State {
                 accepted: answer.accepted,
             };
             self.outbox.record_of(&name, event);
-            match answer.accepted {
+            let is_gone = matches!(step.command, BackendCommand::Delete(_)) && answer.text.contains(UNKNOWN);
+            match answer.accepted || is_gone {
                 true => self.backend_changed(step, now),
+                // The next sweep tries again.
+                false if is_in_use(step, &answer.text) => continue,
                 false => self.backend_refused(step, &answer.text),
             }
             self.work.changed(name);
@@ -226,7 +239,7 @@ impl State {
     fn backend_added(&mut self, name: &ServiceName, now: Instant) {
         let Some(running) = self.process.running_mut() else { return };
         let Some(service) = self.desired.services.get_mut(name) else {
-            // The service was removed meanwhile: the next observation shows a backend that it does not know.
+            running.backends.strays.insert(name.clone());
             return;
         };
         service.blocked = None;
@@ -244,6 +257,7 @@ impl State {
     /// Removes the section of a backend that the process does not have any more.
     pub(super) fn backend_deleted(&mut self, name: &ServiceName) {
         let Some(running) = self.process.running_mut() else { return };
+        running.backends.strays.remove(name);
         self.retired.extend(running.sections.remove(name));
         self.desired.retained.remove(name);
         self.files.config.changed();
@@ -252,11 +266,6 @@ impl State {
 
     fn backend_refused(&mut self, step: &BackendStep, text: &str) {
         let name = step.command.service();
-        if matches!(step.command, BackendCommand::Delete(_)) && ENDS_BY_ITSELF.iter().any(|words| text.contains(words))
-        {
-            // The next sweep tries again.
-            return;
-        }
         let line = warn("HAProxy refused to change a backend").with("service", name);
         self.outbox.log(line.with("command", &step.command).with("answer", text));
         self.tally.counts.refused += 1;
@@ -281,6 +290,7 @@ impl State {
                 section.unknown = Some(Unknown::Unanswered);
             }
             self.work.observe.insert(name.clone());
+            self.work.review([name.clone()]);
         }
     }
 
@@ -353,6 +363,12 @@ pub struct Arrival {
     pub set: Arc<str>,
     /// What follows once it is there.
     pub plan: ServicePlan,
+}
+
+/// Returns whether HAProxy refused to delete a backend only because something still uses it.
+fn is_in_use(step: &BackendStep, text: &str) -> bool {
+    let deletes = matches!(step.command, BackendCommand::Delete(_));
+    deletes && ENDS_BY_ITSELF.iter().any(|words| text.contains(words))
 }
 
 /// Returns whether a service uses the shared frontend of one of these addresses.

@@ -75,7 +75,7 @@ impl State {
             unclaimed: BTreeMap::new(),
             certificates: BTreeMap::new(),
             frontends,
-            backends: RuntimeBackends { line_sets, refused: BTreeMap::new() },
+            backends: RuntimeBackends { line_sets, ..RuntimeBackends::default() },
             map: DomainMap { observed: Some(loaded.collect()), refusals: 0 },
             routing,
             health_changed: true,

@@ -78,6 +78,8 @@ pub struct RuntimeBackends {
     pub line_sets: LineSets,
     /// HAProxy's refusals to add or delete a backend: only a reload can apply the change.
     pub refused: BTreeMap<ServiceName, String>,
+    /// Backends that were added after their service was removed.
+    pub strays: BTreeSet<ServiceName>,
 }
 
 /// The map of domains, as the process reports it.

@@ -53,7 +53,11 @@ impl State {
         let Some(service) = self.desired.services.get(name) else {
             return match section {
                 Some(_) if !self.departs_at_run_time(name) => {
-                    reload(ReloadCause::ServiceRemoved, "the service was removed")
+                    let refused = running.backends.refused.get(name);
+                    let refused =
+                        refused.map(|refusal| format!(", and HAProxy refused to delete its backend: {refusal}"));
+                    let why = format!("the service was removed{}", refused.unwrap_or_default());
+                    reload(ReloadCause::ServiceRemoved, &why)
                 }
                 Some(_) | None => Some(Planned::Plan(Planning::default())),
             };

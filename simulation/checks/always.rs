@@ -52,6 +52,7 @@ impl Things {
         }
         self.mail_is_read()?;
         self.domains_stay(&mut memory.holders)?;
+        self.routes_lead_to_backends()?;
         ensure(watchers == services, Invariant::ActorsLive, || {
             format!("{services} services have {watchers} live watchers")
         })

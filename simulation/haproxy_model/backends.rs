@@ -14,9 +14,9 @@ impl HaproxyModel {
         Answer { accepted: said.is_ok(), text: said.unwrap_or_else(|refusal| refusal) }
     }
 
-    /// Returns whether requests can reach this section.
-    pub fn is_published(&self, service: &ServiceName) -> bool {
-        self.sections.get(service).is_some_and(|section| section.is_published)
+    /// Returns whether an HTTP frontend can pass requests to this section.
+    pub fn serves_http(&self, service: &ServiceName) -> bool {
+        self.sections.get(service).is_some_and(|section| section.is_published && section.http)
     }
 
     fn obey_for_backend(&mut self, command: &BackendCommand) -> Said {

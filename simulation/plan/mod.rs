@@ -13,7 +13,7 @@ use crate::deployments::Pace;
 use crate::orders::draw_decisions;
 use crate::random::Random;
 use crate::slots::Slots;
-use crate::{agents, annotations, besides, deployments, domains, mishaps, operator_base, vanishing};
+use crate::{agents, annotations, backends, besides, deployments, domains, mishaps, operator_base, vanishing};
 
 /// The services of plans, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
@@ -108,6 +108,8 @@ impl Plan {
         let agents = agents::draw(seed, &services, &mut steps);
         let hashes = Random::of_purpose(seed, "hashes").chance(50);
         let base = operator_base::draw(seed);
+        let version = backends::draw_version(seed, version);
+        backends::draw(seed, version, &mut steps);
         Self { version, services, mail_delay_max_ms, takes_time, pace, besides, hashes, agents, base, slots, steps }
     }
 

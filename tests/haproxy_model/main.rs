@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backends;
 mod requests;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! Tests of the reconciler alone: inputs, effects, and time as an argument.
 
+mod backends;
 mod blocked;
 mod certificates;
 mod deployments;
