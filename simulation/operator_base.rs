@@ -15,6 +15,8 @@ struct OperatorBase {
     framed: &'static [(&'static str, &'static str)],
     /// The ports that it listens on.
     ports: &'static [u16],
+    /// Services with a server that its lines refer to, each with the number of the host.
+    referred: &'static [(&'static str, u8)],
 }
 
 const FIRST: OperatorBase = OperatorBase {
@@ -34,6 +36,7 @@ listen mail
 ",
     framed: &[("web", "timeout server 21s"), ("mail", "timeout server 22s")],
     ports: &[7001, 7002],
+    referred: &[("api", 1)],
 };
 
 const CHANGED: OperatorBase = OperatorBase {
@@ -48,6 +51,7 @@ backend api
 ",
     framed: &[("api", "timeout server 23s")],
     ports: &[7001, 7003],
+    referred: &[],
 };
 
 /// Number of the settings with the changed file.
@@ -82,6 +86,11 @@ impl Things {
     pub(super) fn framed_with(&self, service: &str) -> Option<&'static str> {
         let framed = self.has_base.then(|| base(self.settings).framed)?;
         framed.iter().find(|(name, _)| *name == service).map(|(_, line)| *line)
+    }
+
+    /// Returns whether lines of the operator refer to the server of this host: it comes by a reload.
+    pub(super) fn is_referred(&self, service: &str, host: u8) -> bool {
+        self.has_base && base(self.settings).referred.contains(&(service, host))
     }
 
     /// Returns the ports that the operator's sections listen on.

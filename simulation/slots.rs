@@ -109,7 +109,8 @@ impl Things {
         let slots = self.services.get(service).and_then(|known| known.slots).filter(|slots| slots.always || !dynamic);
         // A new host that is given by name needs a reload.
         let is_named = |hosts: &Hosts| hosts.numbers().iter().any(|host| host >= NAMED_FROM);
-        let needs_reload = self.oracle.applied(service).is_some_and(is_named)
+        let is_referred = |hosts: &Hosts| hosts.numbers().iter().any(|host| self.is_referred(service, host));
+        let needs_reload = self.oracle.applied(service).is_some_and(|hosts| is_named(hosts) || is_referred(hosts))
             || match slots {
                 Some(slots) => self.slots_run_short(service, slots),
                 None => !dynamic,
