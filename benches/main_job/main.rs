@@ -1,6 +1,6 @@
 //! Measures the figures of docs/figures.md with real servers: `cargo bench --bench main_job [-- latency sources trace
-//! mass reloads stalls isolation strategies domains api streams scale]`. `PROXYMGR_BINARY` selects another build of the daemon.
-//! The bench asserts only that the measured changes happened.
+//! mass reloads stalls isolation strategies domains backends api streams scale]`. `PROXYMGR_BINARY` selects another build of
+//! the daemon. The bench asserts only that the measured changes happened.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "the figures are what a bench is for")]
 
@@ -8,6 +8,7 @@
 mod support;
 
 mod api;
+mod backends;
 mod bare;
 mod change;
 mod domains;
@@ -62,6 +63,9 @@ fn main() {
         }
         if chosen("domains") {
             domains::domains().await;
+        }
+        if chosen("backends") {
+            backends::backends().await;
         }
         if chosen("api") {
             api::api().await;
