@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::base::sections::File;
 use super::config_text::{END_OF_BASE, INDENT, SERVERS_BEGIN, SERVERS_END, connected_to, inherited_socket_line};
-use super::line_sets;
+use super::line_sets::{self, LineSets};
 use crate::model::{ServerName, ServiceName};
 
 /// A section of the file.
@@ -15,6 +15,8 @@ pub struct LoadedSection {
     /// The section without the descriptors and the servers, with the lines of the set that it derives from, to compare with
     /// [`section_header`](super::haproxy_config::section_header).
     pub header: String,
+    /// Whether it derives from a set of lines.
+    pub derives: bool,
     /// The servers' lines, to compare with [`server_line`](super::haproxy_config::server_line).
     pub server_lines: BTreeMap<ServerName, String>,
     /// The servers in the order of their lines.
@@ -54,7 +56,9 @@ pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
         }
     }
     for (name, set) in derived {
-        sections.entry(name).or_default().header.push_str(&set.lines);
+        let section = sections.entry(name).or_default();
+        section.derives = true;
+        section.header.push_str(&set.lines);
     }
     sections
 }
@@ -85,6 +89,14 @@ fn sets_in(after_base: &str) -> BTreeMap<&str, LoadedSet> {
         }
     }
     sets
+}
+
+/// Returns the sets of lines in a file, as they are written.
+pub fn line_sets_in(text: &str) -> LineSets {
+    let after_base = &text[end_of_base(text)..];
+    let paragraphs = after_base.split_inclusive("\n\n");
+    let set = |text: &str| Some((line_sets::names_in_header(text.lines().next()?)?.0.into(), text.into()));
+    paragraphs.filter_map(set).collect()
 }
 
 /// Returns where the base ends.

@@ -50,6 +50,7 @@ mod request_match;
 pub mod rivals;
 pub mod route_owners;
 pub mod routing;
+pub mod runtime_backends;
 pub mod scope;
 pub mod search;
 mod section_style;

@@ -7,7 +7,6 @@
 //! service that returns meanwhile only goes the other way. No step is taken during a deployment: the new process would
 //! not have it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,15 +16,12 @@ use super::observed::Running;
 use super::section::{Section, Unknown};
 use super::state::{Batch, Exchange, State};
 use crate::decide::backend_step::BackendStep;
-use crate::decide::capabilities::{adds_backends, static_balance};
 use crate::decide::deployment::{BoundSection, SectionSpec};
-use crate::decide::frontend::{self, frontends};
-use crate::decide::line_sets;
 use crate::decide::proxy_plan::{ServicePlan, Step, deletion, retirement};
-use crate::decide::routing::{has_listener, has_rule, kind_of, routed_at};
+use crate::decide::runtime_backends::{BackendGround, NeedsReload, Other};
 use crate::journal::Event;
 use crate::limits::{BACKEND_DELETION_WAIT, BACKEND_QUEUE_WAIT, CLEARANCES_AT_ONCE_MAX, RUNTIME_BATCH_COMMANDS_MAX};
-use crate::model::{BackendCommand, Descriptors, HostList, Moment, ServiceDefinition, ServiceName, UpdateStrategy};
+use crate::model::{BackendCommand, HostList, Moment, ServiceName};
 use crate::port::Answer;
 
 /// The text of HAProxy's refusals to delete a backend that end by themselves.
@@ -115,30 +111,18 @@ impl State {
 
     fn arrival_in(&self, running: &Running, service: &DesiredService) -> Result<Arrival, NeedsReload> {
         let (definition, name) = (&*service.definition, &service.definition.name);
-        let because = |why: &str| NeedsReload(Some(why.to_owned()));
-        if !self.changes_at_run_time(running, definition) || has_listener(definition) {
+        if self.settings.is_external() {
             return Err(NeedsReload(None));
         }
+        let others = self.staying_beside(running, name);
+        let set = self.backend_ground(running).set_for(definition, service.strategy.strategy, others)?;
         if let Some(refusal) = running.backends.refused.get(name) {
-            return Err(because(&format!("HAProxy refused to add its backend: {refusal}")));
-        }
-        if service.strategy.strategy != UpdateStrategy::Dynamic {
-            return Err(because(&format!("its update strategy is {}", service.strategy.strategy.as_str())));
-        }
-        if let Some(balance) = static_balance(definition) {
-            return Err(because(&format!("balance {balance} does not take servers at run time")));
-        }
-        let set = line_sets::of(definition, running.style).ok_or_else(|| because("its lines need a section"))?;
-        if running.backends.line_sets.get(&set.name) != Some(&set.text) {
-            return Err(because("no service in the file has the same lines yet"));
-        }
-        if !self.frontends_stay(running, name, Some(definition)) {
-            return Err(because("the frontend for its domains has to change"));
+            return Err(NeedsReload::because(format!("HAProxy refused to add its backend: {refusal}")));
         }
         let plan = self.plan_of_new(running, service);
         match plan.reload.first() {
-            None => Ok(Arrival { set: set.name, plan }),
-            Some(reason) => Err(because(&reason.text)),
+            None => Ok(Arrival { set, plan }),
+            Some(reason) => Err(NeedsReload::because(&*reason.text)),
         }
     }
 
@@ -146,48 +130,27 @@ impl State {
     pub(super) fn departs_at_run_time(&self, name: &ServiceName) -> bool {
         let Some(running) = self.running() else { return false };
         let Some(section) = running.sections.get(name) else { return false };
-        let definition = &*section.definition;
-        !self.desired.services.contains_key(name)
-            && self.changes_at_run_time(running, definition)
+        !self.settings.is_external()
+            && !self.desired.services.contains_key(name)
             && !running.backends.refused.contains_key(name)
-            && line_sets::of(definition, running.style).is_some()
-            && self.frontends_stay(running, name, None)
+            && self.backend_ground(running).can_delete(&section.definition, self.staying_beside(running, name))
     }
 
-    /// Returns whether this process can add and delete the backend of a service with this definition. It always has the
-    /// backends that the base configuration names.
-    fn changes_at_run_time(&self, running: &Running, definition: &ServiceDefinition) -> bool {
-        let is_in_base = definition.in_base.as_ref().is_some_and(|in_base| {
-            in_base.frame.is_some() || !in_base.referred_at.is_empty() || !in_base.required_servers.is_empty()
-        });
-        !self.settings.is_external() && adds_backends(&running.process) && !is_in_base
+    fn backend_ground<'a>(&'a self, running: &'a Running) -> BackendGround<'a> {
+        BackendGround {
+            process: &running.process,
+            style: running.style,
+            line_sets: &running.backends.line_sets,
+            frontends: &running.frontends,
+            map_path: &self.settings.policy.base_config.map_path,
+        }
     }
 
-    /// Returns whether the shared frontends stay as they are with this definition of a service, or without the service. Then
-    /// the mode of the service is that of its frontends, too: a backend of another mode would close the connections.
-    fn frontends_stay(&self, running: &Running, name: &ServiceName, arriving: Option<&ServiceDefinition>) -> bool {
-        let definition = arriving.or_else(|| running.sections.get(name).map(|section| &*section.definition));
-        let Some((definition, listen)) = definition.and_then(|it| Some((it, routed_at(it)?))) else { return true };
-        let listens: Vec<SocketAddr> = [Some(listen), definition.redirect_from()].into_iter().flatten().collect();
-        let kind = kind_of(definition);
-        let has_frontend = |listen: &SocketAddr| {
-            let text = running.frontends.get(listen)?;
-            Some(frontend::kind_of(text.lines().next()?.strip_prefix("frontend ")?) == kind)
-        };
-        if !listens.iter().all(|listen| has_frontend(listen) == Some(true)) {
-            return false;
-        }
-        let mut others = running.sections.iter().filter(|(other, section)| {
-            *other != name && self.desired.services.contains_key(*other) && shares_one_of(&section.definition, &listens)
-        });
-        if definition.section.tls.is_none() && !has_rule(definition) {
-            return others.next().is_some();
-        }
-        let none = Descriptors::new();
-        let others = others.map(|(_, section)| (&*section.definition, &section.descriptors));
-        let with_it = others.chain(arriving.map(|definition| (definition, &none)));
-        let texts = frontends(with_it, running.style, &self.settings.policy.base_config.map_path);
-        listens.iter().all(|listen| texts.get(listen) == running.frontends.get(listen))
+    /// Returns the services of the process that stay, without this one.
+    fn staying_beside<'a>(&'a self, running: &'a Running, name: &'a ServiceName) -> impl Iterator<Item = Other<'a>> {
+        let stay = move |other: &ServiceName| other != name && self.desired.services.contains_key(other);
+        let others = running.sections.iter().filter(move |(other, _)| stay(other));
+        others.map(|(_, section)| (&*section.definition, &section.descriptors))
     }
 
     /// Handles the answers to changes of backends.
@@ -297,12 +260,10 @@ impl State {
     /// Handles sections that the process does not have: a deleted backend is gone, and one that others deleted is added
     /// again, where HAProxy can do that.
     pub(super) fn sections_missing(&mut self, missing: Vec<ServiceName>) {
-        let Some(running) = self.running() else { return };
+        let Some(running) = self.running().filter(|_| !self.settings.is_external()) else { return };
         let can_return = |name: &ServiceName| {
             let section = running.sections.get(name)?;
-            let set = line_sets::of(&section.definition, running.style)?;
-            let is_known = running.backends.line_sets.contains_key(&set.name);
-            (is_known && self.changes_at_run_time(running, &section.definition)).then_some(section.is_published())
+            self.backend_ground(running).can_restore(&section.definition).then_some(section.is_published())
         };
         let gone: Vec<_> = missing.into_iter().filter_map(|name| Some((can_return(&name)?, name))).collect();
         for (was_published, name) in gone {
@@ -352,10 +313,6 @@ impl State {
     }
 }
 
-/// Why the backend of a new service cannot be added at run time, where there is more to say than that it is new.
-#[derive(Debug)]
-pub struct NeedsReload(pub Option<String>);
-
 /// How a new service gets into the process.
 #[derive(Debug)]
 pub struct Arrival {
@@ -369,10 +326,4 @@ pub struct Arrival {
 fn is_in_use(step: &BackendStep, text: &str) -> bool {
     let deletes = matches!(step.command, BackendCommand::Delete(_));
     deletes && ENDS_BY_ITSELF.iter().any(|words| text.contains(words))
-}
-
-/// Returns whether a service uses the shared frontend of one of these addresses.
-fn shares_one_of(definition: &ServiceDefinition, listens: &[SocketAddr]) -> bool {
-    let own = [routed_at(definition), definition.redirect_from()];
-    own.iter().flatten().any(|listen| listens.contains(listen))
 }

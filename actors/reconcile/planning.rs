@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::backends::{Arrival, NeedsReload};
+use super::backends::Arrival;
 use super::desired::DesiredService;
 use super::observed::Running;
 use super::section::{Section, Unknown};
@@ -69,10 +69,7 @@ impl State {
                 Some(Err(_)) if self.settings.is_external() => {
                     reload(ReloadCause::ServiceNew, "HAProxy has no section of this name")
                 }
-                Some(Err(NeedsReload(None))) => reload(ReloadCause::ServiceNew, "the service is new"),
-                Some(Err(NeedsReload(Some(why)))) => {
-                    reload(ReloadCause::ServiceNew, &format!("the service is new, and {why}"))
-                }
+                Some(Err(reason)) => reload(ReloadCause::ServiceNew, &reason.text()),
             };
         };
         // Changes that wait for a reload, or are not retried, are only found by planning the whole service.

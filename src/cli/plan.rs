@@ -1,10 +1,12 @@
 //! `proxymgr plan`: pending changes of the running HAProxy and of each target, with reasons.
 
+mod backends;
 mod external;
 mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::decide::base;
@@ -24,6 +26,7 @@ use proxymgr_actors::model::{
 };
 use proxymgr_actors::port::RuntimeApi;
 
+use self::backends::{Backends, push_arrival, push_departure};
 use super::desired::{Desired, Placed, gather_desired};
 use super::{block_on, output, quiet_log};
 use crate::daemon::adapters;
@@ -121,6 +124,9 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
         is_external: false,
     };
     let sections = parse_sections(file);
+    let of_base = (&base, base_config.map_path.as_path());
+    let backends = Backends::of(desired, of_base, (process, ground.style), (file, &sections));
+    let mut in_process: BTreeSet<&ServiceName> = sections.keys().collect();
     let mut reload = Vec::new();
     let mut commands = String::new();
     if !base.is_in(file) {
@@ -140,21 +146,46 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
             strategy: strategy.strategy,
             slots: slots.as_ref(),
         };
-        let loaded = sections.get(name).map(|section| applied_service(section, &definition));
-        let observed = observation.services.get(name).cloned();
-        let observed = loaded.as_ref().and_then(|loaded| Some(loaded.without_others(observed?)));
-        let plan = plan_service(wanted, loaded.as_ref(), observed.as_deref(), &BTreeMap::new(), ground);
+        let set = backends.set_for(&definition, strategy.strategy);
+        let (loaded, observed) = match (sections.get(name), &set) {
+            (Some(section), _) => {
+                let loaded = applied_service(section, &definition);
+                let observed = observation.services.get(name).cloned();
+                let observed = observed.map(|servers| loaded.without_others(servers));
+                (loaded, observed)
+            }
+            (None, Ok(_)) => (backends.just_added(&definition), Some(Arc::default())),
+            (None, Err(reason)) => {
+                reload.push(format!("{name}: {}", reason.text()));
+                continue;
+            }
+        };
+        let plan = plan_service(wanted, Some(&loaded), observed.as_deref(), &BTreeMap::new(), ground);
         reload.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
-        push_steps(&mut commands, name, &plan);
+        let mut steps = String::new();
+        push_steps(&mut steps, name, &plan);
+        match set {
+            Ok(set) if !sections.contains_key(name) => {
+                if plan.reload.is_empty() {
+                    push_arrival(&mut commands, name, set, &steps);
+                    in_process.insert(name);
+                }
+            }
+            Ok(_) | Err(_) => commands.push_str(&steps),
+        }
     }
-    for step in plan_domains(desired, &sections, routes) {
+    for step in plan_domains(desired, &in_process, routes) {
         let map = base_config.map_path.to_string_lossy();
         let service = step.service.map_or_else(|| "the map of domains".to_owned(), |service| service.to_string());
         let _ = writeln!(commands, "{} {service}: {}", PlanClass::RuntimeEnable.as_str(), step.reason);
         let _ = writeln!(commands, "    {}", step.command.text(&map, step.command.key().as_str()));
     }
-    let gone = |name: &&ServiceName| !desired.services.contains_key(*name);
-    reload.extend(sections.keys().filter(gone).map(|name| format!("{name}: service removed")));
+    for (name, section) in sections.iter().filter(|(name, _)| !desired.services.contains_key(*name)) {
+        match backends.can_delete(name, section) {
+            true => push_departure(&mut commands, name),
+            false => reload.push(format!("{name}: service removed")),
+        }
+    }
     conclude(commands, "reload", &reload)
 }
 
@@ -169,16 +200,11 @@ fn push_steps(text: &mut String, service: &ServiceName, plan: &ServicePlan) {
 }
 
 /// Changes of the map of domains, for services that HAProxy has.
-fn plan_domains(
-    desired: &Desired,
-    sections: &BTreeMap<ServiceName, LoadedSection>,
-    observed: &ObservedRoutes,
-) -> Vec<RouteStep> {
-    let claims =
-        desired.services.iter().filter(|(name, _)| sections.contains_key(*name)).filter_map(|(name, service)| {
-            let definition = &*service.definition;
-            Some(Claim { service: name, listen: mapped_at(definition)?, definition, is_leaving: false })
-        });
+fn plan_domains(desired: &Desired, in_process: &BTreeSet<&ServiceName>, observed: &ObservedRoutes) -> Vec<RouteStep> {
+    let claims = desired.services.iter().filter(|(name, _)| in_process.contains(name)).filter_map(|(name, service)| {
+        let definition = &*service.definition;
+        Some(Claim { service: name, listen: mapped_at(definition)?, definition, is_leaving: false })
+    });
     let had = observed.iter().filter_map(|(key, service)| Some((key.clone(), ServiceName::new(service).ok()?)));
     plan_routes(&assign(claims, &BTreeSet::new(), &had.collect()).routes, observed)
 }

@@ -9,6 +9,7 @@ use proxymgr_actors::decide::base::{self, BoundBase, ServiceTexts};
 use proxymgr_actors::decide::earlier_file::listeners;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::loaded_config::line_sets_in;
 use proxymgr_actors::decide::{line_sets, listener_certificates};
 use proxymgr_actors::model::{
     BaseConfig, CertificateLists, Descriptors, ProxyManagement, ProxyVersion, ServiceDefinition, ServiceName,
@@ -86,10 +87,13 @@ pub(super) fn rendered<'a>(
     let base = BoundBase::new(layout.clone(), descriptors.clone());
     let has_frontends = !frontends.is_empty();
     let lists = listener_certificates::files(applied.iter().map(|(_, definition)| &**definition));
+    let mut line_sets = line_sets::of_all(applied.iter().map(|(_, definition)| &**definition), style);
+    // The daemon keeps those without a section until the next reload: services may come from them.
+    line_sets.extend(in_place_of.map(line_sets_in).unwrap_or_default());
     let texts = ServiceTexts {
         sections: sections.iter().map(|(name, text)| (name, text.clone())).collect(),
         frontends: frontends.into_values().collect(),
-        line_sets: line_sets::of_all(applied.iter().map(|(_, definition)| &**definition), style),
+        line_sets,
     };
     let pieces = base.pieces(&texts);
     let places = base.places(&texts.sections);
@@ -97,7 +101,7 @@ pub(super) fn rendered<'a>(
 }
 
 /// Returns the descriptors of the addresses in a file that proxymgr wrote.
-fn descriptors_in(text: &str) -> Descriptors {
+pub(super) fn descriptors_in(text: &str) -> Descriptors {
     let listeners = listeners(text).into_iter().flatten();
     listeners.flat_map(|listener| listener.sockets).map(|(address, descriptor)| (address, Some(descriptor))).collect()
 }

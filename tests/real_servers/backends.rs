@@ -189,3 +189,32 @@ async fn backend_deleted_by_others_is_added_again() {
     wait_for_ready(&scene.daemon, "plain", &addresses(&scene.backends[..1])).await;
     assert_eq!(stage::reloads(&scene.daemon).await, begun);
 }
+
+#[tokio::test]
+async fn plan_shows_backends_that_come_and_go() {
+    let Some(version) = haproxy::newest(adds_backends) else { return };
+    let mut scene = Scene::begin(&version).await;
+    scene.define("guest", &by_domain("guest.example"), 1);
+    scene.goes_to("guest.example", scene.backends[1].name()).await;
+    let in_sync = async || {
+        let plan = scene.daemon.run_command(&["plan"]).await;
+        check(plan.stdout == b"Nothing to do: HAProxy is in sync.\n", &String::from_utf8_lossy(&plan.stdout))
+    };
+    scene.daemon.eventually(LIMIT, "the file has the new backend", in_sync).await;
+    scene.daemon.kill();
+    scene.files.remove("guest");
+    scene.define("new", &by_domain("new.example"), 2);
+    scene.define("other", &json!({"domains": ["other.example"], "listen_options": ["balance leastconn"]}), 2);
+    let plan = scene.daemon.run_command(&["plan"]).await;
+    let text = String::from_utf8_lossy(&plan.stdout);
+    for expected in [
+        "add backend new from proxymgr:lines:",
+        "publish backend new",
+        "unpublish backend guest",
+        "del backend guest",
+        "other: the service is new, and no service in the file has the same lines yet",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing in {text}");
+    }
+    assert!(!text.contains("    new: ") && !text.contains("    guest: "), "{text}");
+}

@@ -20,6 +20,8 @@ struct Plan<'a> {
     is_empty: bool,
     /// Runtime changes.
     steps: Vec<Step<'a>>,
+    /// Changes of whole backends, at run time.
+    backends: Vec<BackendChange<'a>>,
     /// Changes of the map of domains.
     domains: Vec<DomainStep<'a>>,
     /// Reasons for a reload; empty if none is needed.
@@ -40,6 +42,15 @@ struct Step<'a> {
     class: PlanClass,
     reason: &'a str,
     commands: Vec<String>,
+}
+
+/// A backend that comes or goes at run time.
+#[derive(Serialize)]
+struct BackendChange<'a> {
+    service: &'a str,
+    class: PlanClass,
+    reason: &'a str,
+    command: String,
 }
 
 /// A change of the map of domains.
@@ -65,12 +76,20 @@ impl<'a> Plan<'a> {
             phase: pieces.first().map(|piece| piece.phase).unwrap_or_default(),
             is_empty: true,
             steps: Vec::new(),
+            backends: Vec::new(),
             domains: Vec::new(),
             reload: Vec::new(),
             reload_not_before_ms: pieces.first().map_or(0, |piece| piece.reload_not_before_ms),
             runtime_not_before_ms: pieces.first().map_or(0, |piece| piece.runtime_not_before_ms),
             not_known: pieces.iter().flat_map(|piece| &piece.not_known).map(|name| name.as_str()).collect(),
         };
+        let backends = pieces.iter().flat_map(|piece| &piece.backends);
+        plan.backends.extend(backends.map(|step| BackendChange {
+            service: step.command.service().as_str(),
+            class: step.class(),
+            reason: &step.reason,
+            command: step.command.to_string(),
+        }));
         plan.domains.extend(
             pieces.iter().flat_map(|piece| &piece.routes).map(|step| DomainStep {
                 service: step.service.as_ref().map(ServiceName::as_str),
@@ -94,7 +113,7 @@ impl<'a> Plan<'a> {
                 reason: &reason.text,
             }));
         }
-        let nothing_at_run_time = plan.steps.is_empty() && plan.domains.is_empty();
+        let nothing_at_run_time = plan.steps.is_empty() && plan.backends.is_empty() && plan.domains.is_empty();
         plan.is_empty = nothing_at_run_time && plan.reload.is_empty() && plan.not_known.is_empty();
         plan
     }
