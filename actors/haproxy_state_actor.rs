@@ -397,11 +397,12 @@ impl Handler<ReloadProxy> for HaproxyStateActor {
 }
 
 impl Handler<BeginShutdown> for HaproxyStateActor {
-    type Result = ResponseActFuture<Self, ()>;
+    type Result = ResponseActFuture<Self, bool>;
 
     /// Answers when all pending writes are done.
     fn handle(&mut self, _: BeginShutdown, ctx: &mut Self::Context) -> Self::Result {
         let (state, text) = self.reconciler.unwritten();
+        let is_settled = self.reconciler.is_settled();
         self.feed(Input::Stop, ctx);
         let saves = self.peers.saves.clone();
         let file = self.peers.deployment.as_ref().map(|deployment| deployment.config_file.clone());
@@ -417,9 +418,11 @@ impl Handler<BeginShutdown> for HaproxyStateActor {
                 Some((text, file)) => file.write(text).await,
                 None => Ok(()),
             };
+            let is_current = is_settled && written.is_ok();
             for error in [saved, written].into_iter().filter_map(Result::err) {
                 slog::warn!(log, "the last change could not be written at shutdown"; "error" => error);
             }
+            is_current
         };
         Box::pin(write_all.into_actor(self))
     }

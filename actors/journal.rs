@@ -230,6 +230,18 @@ pub enum Event {
         /// The result of the check in HAProxy's words; empty where HAProxy reports none.
         check: String,
     },
+    /// The daemon restarted in place, and is ready.
+    Restarted {
+        /// The version before.
+        from: String,
+        /// The version now.
+        to: String,
+    },
+    /// A restart in place failed; the program from before runs.
+    RestartFailed {
+        /// Why.
+        why: String,
+    },
     /// The observed state differed from the applied one; it is repaired.
     DriftFound {
         /// The difference.
@@ -267,6 +279,8 @@ impl Event {
             Self::OldProxyStopped { .. } => "old_proxy_stopped",
             Self::OldProxyEnded { .. } => "old_proxy_ended",
             Self::HealthChanged { .. } => "health_changed",
+            Self::Restarted { .. } => "restarted",
+            Self::RestartFailed { .. } => "restart_failed",
             Self::DriftFound { .. } => "drift_found",
         }
     }

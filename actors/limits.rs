@@ -2,12 +2,14 @@
 
 mod certificates;
 mod discovery;
+mod restart;
 mod status;
 
 use std::time::Duration;
 
 pub use self::certificates::*;
 pub use self::discovery::*;
+pub use self::restart::*;
 pub use self::status::*;
 
 /// The longest name of a section or server, in characters: a full host name and a port.

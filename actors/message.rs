@@ -199,8 +199,18 @@ pub struct ProxyExited {
 /// deployment -> ProcessSupervisorActor: adopt every orphaned HAProxy: one that serves, those that drain, and one that
 /// was being started. Answers with the pids of all supervised processes, the one that serves first.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Vec<u32>")]
+#[rtype(result = "Orphans")]
 pub struct FindOrphans;
+
+/// ProcessSupervisorActor's answer to [`FindOrphans`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// The processes; the one that serves comes first.
+    pub pids: Vec<u32>,
+    /// Whether the first one runs the live file with the sockets that are held: the daemon had it before it restarted in
+    /// place.
+    pub first_is_continued: bool,
+}
 
 /// main -> ProcessSupervisorActor: the daemon stops. HAProxy is left running, and this answers when no start is under way;
 /// or it is soft-stopped, processes that still run after the policy's `stop_timeout` are killed, and this answers when no
@@ -218,9 +228,10 @@ pub struct StopProxy {
 #[rtype(result = "()")]
 pub struct CloseSockets;
 
-/// main -> HaproxyStateActor: execute no more plans, and answer when all pending writes are done. A stop follows.
+/// main -> HaproxyStateActor: execute no more plans, and answer when all pending writes are done. A stop follows. Returns
+/// whether haproxy.cfg is what the process that serves runs.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct BeginShutdown;
 
 /// main, status listener -> HaproxyStateActor, ServiceConfigActor -> WatcherActor: read everything again now, and retry

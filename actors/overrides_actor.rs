@@ -202,9 +202,10 @@ impl Handler<ChooseServerState> for OverridesActor {
 }
 
 impl Handler<BeginShutdown> for OverridesActor {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) {
+    fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
         self.is_stopping = true;
+        true
     }
 }

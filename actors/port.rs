@@ -295,6 +295,8 @@ pub struct RunningProcess {
     /// The Runtime API of this process, on a connection that was opened before its start: it answers as soon as the
     /// process runs. It does not reconnect. `None` where the process opens its own socket.
     pub runtime: Option<Rc<dyn RuntimeApi>>,
+    /// Whether the daemon had this process before it restarted in place, with the live file and the sockets that it holds.
+    pub is_continued: bool,
 }
 
 /// The signals to a HAProxy process.
@@ -363,6 +365,10 @@ pub trait ListeningSockets {
     fn open(&self, address: &ListenAddress, beside: &[&dyn HeldSocket]) -> Result<Box<dyn HeldSocket>, String>;
     /// Takes copies of the listening sockets of a running process, so that its ports never close.
     fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String>;
+    /// Returns the sockets that the daemon held before it restarted in place. Only the first call returns them.
+    fn continued(&self) -> Vec<Box<dyn HeldSocket>> {
+        Vec::new()
+    }
 }
 
 // ---- outputs besides HAProxy -------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ use crate::deployment::{DeploymentPeers, Processes, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::STOP_GRACE;
 use crate::message::{
-    CloseSockets, Deploy, FindOrphans, LaunchError, LaunchProxy, OrphanAdopted, PolicyChanged, ProxyAnswers,
+    CloseSockets, Deploy, FindOrphans, LaunchError, LaunchProxy, OrphanAdopted, Orphans, PolicyChanged, ProxyAnswers,
     ProxyExited, ProxyStarted, Record, ServerHealthReported, StopProxy,
 };
 use crate::model::{OnStop, ProcessInfo, ProxyManagement, ProxyPolicy};
@@ -181,13 +181,18 @@ impl ProcessSupervisorActor {
     }
 
     fn taken_over(&mut self, info: &ProcessInfo, ctx: &mut Context<Self>) {
+        self.current = Some(info.pid);
+        self.others_drain(ctx);
+    }
+
+    /// Records that all processes but the current one drain.
+    fn others_drain(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         for (pid, process) in &mut self.processes {
-            if *pid != info.pid {
+            if Some(*pid) != self.current {
                 process.draining_since.get_or_insert(now);
             }
         }
-        self.current = Some(info.pid);
         self.govern(ctx);
         self.watch_old(ctx);
     }
@@ -290,7 +295,7 @@ impl ProcessSupervisorActor {
     }
 
     /// Searches for every orphaned HAProxy and adopts it.
-    fn find_orphans(&mut self) -> ResponseActFuture<Self, Vec<u32>> {
+    fn find_orphans(&mut self) -> ResponseActFuture<Self, Orphans> {
         self.searched_for_orphans = true;
         self.progress.searching.send_replace(true);
         let processes = self.ports.processes.clone();
@@ -302,15 +307,19 @@ impl ProcessSupervisorActor {
             found
         };
         Box::pin(find_all.into_actor(self).map(|orphans, supervisor, ctx| {
+            let first_is_continued = orphans.first().is_some_and(|orphan| orphan.is_continued);
             for orphan in orphans {
-                info!(supervisor.log, "adopted an orphaned HAProxy"; "pid" => orphan.pid);
+                info!(supervisor.log, "adopted a running HAProxy"; "pid" => orphan.pid);
                 // The first one serves; the others drain, or were being started when the daemon crashed.
                 supervisor.current.get_or_insert(orphan.pid);
                 supervisor.adopt(orphan, ctx);
             }
             supervisor.progress.searching.send_replace(false);
+            if first_is_continued {
+                supervisor.others_drain(ctx);
+            }
             let others = supervisor.processes.keys().copied().filter(|pid| Some(*pid) != supervisor.current);
-            supervisor.current.into_iter().chain(others).collect()
+            Orphans { pids: supervisor.current.into_iter().chain(others).collect(), first_is_continued }
         }))
     }
 
@@ -406,7 +415,7 @@ impl Handler<LaunchProxy> for ProcessSupervisorActor {
 }
 
 impl Handler<FindOrphans> for ProcessSupervisorActor {
-    type Result = ResponseActFuture<Self, Vec<u32>>;
+    type Result = ResponseActFuture<Self, Orphans>;
 
     fn handle(&mut self, _: FindOrphans, _: &mut Self::Context) -> Self::Result {
         // Two searches at the same time (one from a stop) would each find only some of the processes.

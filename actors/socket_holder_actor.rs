@@ -130,11 +130,13 @@ struct FailedBind {
 }
 
 impl SocketHolderActor {
-    /// Creates a holder without sockets. `haproxy` is notified of ports that could only be bound later.
+    /// Creates a holder with the sockets from before a restart in place, if any. `haproxy` is notified of ports that could
+    /// only be bound later.
     pub fn new(sockets: Rc<dyn ListeningSockets>, haproxy: Recipient<SocketOpened>, log: Logger) -> Self {
+        let held = sockets.continued().into_iter().map(|socket| (socket.address(), socket)).collect();
         Self {
             sockets,
-            held: BTreeMap::new(),
+            held,
             owners: AddressOwners::default(),
             base: BTreeSet::new(),
             failed: FailedBinds::default(),
@@ -367,7 +369,9 @@ impl Handler<AdoptSockets> for SocketHolderActor {
         for socket in adopted {
             self.held.entry(socket.address()).or_insert(socket);
         }
-        info!(self.log, "took over listening sockets"; "pid" => pid, "sockets" => count);
+        if count > 0 {
+            info!(self.log, "took over listening sockets"; "pid" => pid, "sockets" => count);
+        }
         Ok(count)
     }
 }

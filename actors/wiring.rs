@@ -20,13 +20,16 @@
 //! all of them        --Record--> JournalActor
 //! ```
 
+mod hearers;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 use slog::{Logger, o};
 use tokio::time::timeout;
 
+use self::hearers::Hearers;
 use crate::clock::Clock;
 use crate::deployment::SocketPeers;
 use crate::haproxy_state_actor::{HaproxyDeployment, HaproxyIdentity, HaproxyPeers, HaproxyStateActor};
@@ -36,7 +39,6 @@ use crate::inbox::{Direct, Inbox, Post};
 use crate::journal::{Event, JournalEntry};
 use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
-use crate::listeners::Listeners;
 use crate::message::{
     BeginShutdown, CertificatesChanged, ChooseServerState, ConfigState, DecideBlocked, GetConfig, GetState,
     ListWatchers, OverridesChanged, PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh,
@@ -343,15 +345,18 @@ impl Actors {
         self.settings_refused.do_send(SettingsRefused { mistakes });
     }
 
-    /// Ends the work of the actors. Resolves when no HAProxy process is left, unless they are left running.
-    pub async fn stop(&self, on_stop: OnStop) {
-        // An actor that has ended has nothing left to write or to stop.
+    /// Ends the work of the actors. Resolves when no HAProxy process is left, unless they are left running. Returns
+    /// whether haproxy.cfg is what the process that serves runs.
+    pub async fn stop(&self, on_stop: OnStop) -> bool {
         let written = async {
+            let mut is_current = true;
             for actor in &self.shutdown {
-                let _ = actor.send(BeginShutdown).await;
+                // An actor that has ended has nothing left to write or to stop.
+                is_current &= actor.send(BeginShutdown).await.unwrap_or(false);
             }
+            is_current
         };
-        let _ = tokio::join!(written, self.stop.send(StopProxy { on_stop }));
+        tokio::join!(written, self.stop.send(StopProxy { on_stop })).0
     }
 }
 
@@ -417,49 +422,6 @@ fn also_overridden<'a>(
 ) -> impl Iterator<Item = Recipient<OverridesChanged>> + 'a {
     let outputs = outputs.iter().map(|output| output.clone().recipient());
     targets.iter().map(|target| target.clone().recipient()).chain(outputs)
-}
-
-/// The actors that receive services and hosts.
-struct Hearers<I> {
-    haproxy: (Addr<HaproxyStateActor>, I),
-    targets: Vec<Addr<HaproxyStateActor>>,
-    outputs: Vec<Addr<OutputActor>>,
-    overrides: Addr<OverridesActor>,
-}
-
-impl<I: Inbox> Hearers<I> {
-    /// Returns all of them as recipients of a message.
-    fn all<M>(&self) -> Listeners<M>
-    where
-        M: Message<Result = ()> + Clone + Send + 'static,
-        HaproxyStateActor: Handler<M>,
-        OutputActor: Handler<M>,
-        OverridesActor: Handler<M>,
-    {
-        self.of_proxies().chain(std::iter::once(self.overrides.clone().recipient())).collect()
-    }
-
-    /// Returns every HAProxy and output as recipients of a message.
-    fn of<M>(&self) -> Listeners<M>
-    where
-        M: Message<Result = ()> + Clone + Send + 'static,
-        HaproxyStateActor: Handler<M>,
-        OutputActor: Handler<M>,
-    {
-        self.of_proxies().collect()
-    }
-
-    fn of_proxies<M>(&self) -> impl Iterator<Item = Recipient<M>>
-    where
-        M: Message<Result = ()> + Clone + Send + 'static,
-        HaproxyStateActor: Handler<M>,
-        OutputActor: Handler<M>,
-    {
-        let (haproxy, inbox) = &self.haproxy;
-        let haproxy = std::iter::once(inbox.way(haproxy.clone().recipient()));
-        let targets = self.targets.iter().map(|target| target.clone().recipient());
-        haproxy.chain(targets).chain(self.outputs.iter().map(|output| output.clone().recipient()))
-    }
 }
 
 fn supervisor_ports(outside: &Outside) -> SupervisorPorts {

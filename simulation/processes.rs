@@ -95,7 +95,7 @@ impl Process {
             let found = exit.wait_for(Option::is_some).await;
             found.ok().and_then(|exit| exit.clone()).unwrap_or(ProcessExit::Unknown)
         };
-        RunningProcess { pid: self.pid, exit: Box::pin(ended), runtime: None }
+        RunningProcess { pid: self.pid, exit: Box::pin(ended), runtime: None, is_continued: false }
     }
 }
 

@@ -12,6 +12,7 @@ mod orders;
 mod plan;
 mod render;
 mod replay;
+mod restart;
 mod service_row;
 mod simulate;
 mod status;
@@ -24,14 +25,15 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use slog::{crit, info};
 
-use crate::daemon::{Daemon, base_copy};
+use crate::daemon::restart::inheritance::Inheritance;
+use crate::daemon::restart::program::Program;
+use crate::daemon::restart::{Succession, trial};
+use crate::daemon::{BUILD, Daemon, base_copy};
 use crate::demo;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
 use crate::settings::{DEFAULT_FILE, Loaded, LogFormat, LogSettings, Settings, SettingsSources};
 use crate::terminal as output;
-
-const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PROXYMGR_COMMIT"), ")");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,6 +57,7 @@ Signals to the daemon:
   SIGTERM, SIGINT   stop HAProxy gracefully and exit; a second signal stops it at once
   SIGHUP            read the settings again; if they contain a mistake, none of them is applied
   SIGUSR1           read all sources again
+  SIGUSR2           restart in place, as proxymgr restart: an upgrade that loses no request
 
 Exit codes:
   0   success; of status: no problem
@@ -63,12 +66,12 @@ Exit codes:
   2   invalid command line; of status: HAProxy does not run the desired state, or clients of a service get no answer
   3   another proxymgr manages the same haproxy.cfg
   4   something required is missing, in use or not permitted, or no daemon answers
-  5   the daemon refused the order; nothing has changed
+  5   the daemon refused the order, and nothing has changed; of restart: it failed, and the previous version runs
   70  a bug in proxymgr";
 
 /// Keeps HAProxy in sync with the live instances of each service.
 #[derive(Debug, Parser)]
-#[command(name = "proxymgr", version = LONG_VERSION, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "proxymgr", version = BUILD, after_help = EXAMPLES, max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
@@ -104,6 +107,8 @@ enum Command {
     Refresh(orders::RefreshArgs),
     /// Reload HAProxy, at most once per haproxy.reload_interval.
     Reload(orders::ReloadArgs),
+    /// Restart the daemon in place, for example after an upgrade, and wait for the result. HAProxy keeps running.
+    Restart(restart::RestartArgs),
     /// Convert a haproxy.cfg, or the configuration of SmartStack's synapse, ElasticPyProxy or proxym.
     Import(import::ImportArgs),
     /// Run a demonstration: a real HAProxy in front of three small backends, with services in a directory of files.
@@ -147,6 +152,9 @@ struct RunArgs {
     /// Log format.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<FormatArg>,
+    /// Only report whether this program could take over from a running one with these arguments.
+    #[arg(long, hide = true)]
+    trial: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -195,6 +203,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Reject(args) => orders::reject(&args),
         Command::Refresh(args) => orders::refresh(&args),
         Command::Reload(args) => orders::reload(&args),
+        Command::Restart(args) => restart::restart(&args),
         Command::Import(args) => import::import(&args),
         Command::Demo(args) => demo::run(&args.haproxy, args.port, args.debug),
         Command::Replay(args) => replay::replay(&args, &load(&args.settings.sources())?),
@@ -211,6 +220,21 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
 
 fn run(args: &RunArgs) -> Result<(), Failure> {
     let sources = args.sources();
+    if args.trial {
+        let (Loaded { settings, .. }, _) = base_copy::load(&sources)?;
+        output::print(&format!("{}\n", block_on(trial::passed(&settings))?));
+        return Ok(());
+    }
+    let inheritance = Inheritance::received().map_err(Failure::CannotStart)?;
+    let ended = run_daemon(sources, inheritance.clone());
+    match (ended, inheritance) {
+        // It ended before it was known whether it gets ready.
+        (Err(failure), Some(inheritance)) => Err(Succession::after_failure(inheritance, failure)),
+        (ended, _) => ended,
+    }
+}
+
+fn run_daemon(sources: SettingsSources, inheritance: Option<Inheritance>) -> Result<(), Failure> {
     let (Loaded { settings, remarks }, base_refused) = base_copy::load(&sources)
         .map_err(|mistakes| log_failure(mistakes.into(), &Settings::log_despite_mistakes(&sources)))?;
     let log = settings.log.clone();
@@ -218,9 +242,9 @@ fn run(args: &RunArgs) -> Result<(), Failure> {
     for remark in remarks {
         info!(logging::component(logging.root(), "settings"), "{}", remark);
     }
-    let daemon = Daemon::prepare(settings, Some(sources), logging);
-    let ended = daemon.and_then(|daemon| daemon.with_base_refused(base_refused).run(|_| {}));
-    ended.map_err(|failure| log_failure(failure, &log))
+    let daemon = Daemon::prepare(settings, Some(sources), logging, inheritance);
+    let daemon = daemon.map(|daemon| daemon.with_base_refused(base_refused).with_program(Program::of_this_process()));
+    daemon.and_then(|daemon| daemon.run(|_| {})).map_err(|failure| log_failure(failure, &log))
 }
 
 /// With a JSON log, the reason why the daemon exits is a record of the log; otherwise `main` prints it.

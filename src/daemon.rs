@@ -5,32 +5,32 @@ mod annotations;
 pub mod base_config_check;
 pub mod base_copy;
 mod certificates;
+mod ending;
 mod foreign_config;
 pub mod host_networks;
+mod live_settings;
 mod lock;
 mod notify;
 mod process;
+pub mod restart;
+mod signals;
 mod status_listener;
 
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::System;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::limits::RUNTIME_CONNECT_TIMEOUT;
-use proxymgr_actors::message::PolicyChanged;
-use proxymgr_actors::model::{BaseFile, Certificates, ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::model::{Certificates, ProcessInfo, ProxyManagement, ProxyVersion};
 use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::{RuntimeApi, SavedState, TrafficReader};
 use proxymgr_actors::wiring::{Actors, Orders};
 use slog::{Logger, error, info, warn};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::base_files;
 use crate::certificates::WatchGuard;
 use crate::discovery::marathon::Callback;
 use crate::discovery::operator_files;
@@ -45,12 +45,19 @@ use crate::status::access::{Access, TokenSource};
 use crate::status::certificate_report::CertificateReport;
 use crate::status::listener::StatusListener;
 use crate::status::page::{self, PageSettings};
-use crate::status::view::{Identity, ListeningProblems, View};
+use crate::status::restarts::{Restart, Restarts};
+use crate::status::view::{Identity, View};
 use crate::status::{self, metrics, part};
 use adapters::Discovery;
 use annotations::SharedAnnotations;
 use certificates::ReadCertificates;
+use ending::Parts;
+use live_settings::LiveSettings;
 use lock::InstanceLock;
+use restart::inheritance::{Inheritance, Previous, StatusSockets};
+use restart::program::Program;
+use restart::{Restarter, Step, Succession};
+use signals::{Request, Signals};
 use status_listener::Opening;
 
 /// The version of this build.
@@ -59,62 +66,102 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit of this build; `unknown` if it was built outside a repository.
 pub const COMMIT: &str = env!("PROXYMGR_COMMIT");
 
+/// The version and the commit of this build.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PROXYMGR_COMMIT"), ")");
+
 /// The oldest supported version of HAProxy.
 pub const HAPROXY_VERSION_MIN: ProxyVersion = ProxyVersion { major: 2, minor: 2 };
 
-/// Time-out for the immediate stop of HAProxy.
-const HARD_STOP_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// A daemon that is ready to run.
 pub struct Daemon {
-    settings: Settings,
-    /// Sources of the settings, read again at SIGHUP; none if they cannot be read again.
-    sources: Option<SettingsSources>,
-    /// Why the files of `haproxy.base_config` are not used, and the copy of the last good ones is.
-    base_refused: Vec<String>,
+    settings: LiveSettings,
+    /// The program to execute at a restart in place; none if that is not possible.
+    program: Option<Program>,
+    /// What the program from before a restart in place left.
+    inheritance: Option<Inheritance>,
     logging: Logging,
     log: Logger,
-    _lock: InstanceLock,
+    lock: InstanceLock,
+}
+
+/// How a daemon ended.
+enum Ended {
+    /// A signal stopped it.
+    Stopped,
+    /// Another program takes over in this process.
+    Succeeded(Box<Succession>),
+}
+
+/// Why a daemon ends.
+enum Ending {
+    Stop,
+    /// The restart, and the new program.
+    Restart(Restart, Program),
+    /// The restart that failed, and the program from before.
+    FallBack(Restart, Previous),
 }
 
 impl Daemon {
     /// Takes the lock of `haproxy.config_path` and prepares the process.
-    pub fn prepare(settings: Settings, sources: Option<SettingsSources>, logging: Logging) -> Result<Self, Failure> {
+    pub fn prepare(
+        settings: Settings,
+        sources: Option<SettingsSources>,
+        logging: Logging,
+        inheritance: Option<Inheritance>,
+    ) -> Result<Self, Failure> {
         let log = logging::component(logging.root(), "daemon");
         process::prepare(&log);
-        let lock = InstanceLock::take(&settings.haproxy.config_path)?;
-        Ok(Self { settings, sources, base_refused: Vec::new(), logging, log, _lock: lock })
+        let inherited_lock = inheritance.as_ref().map(|inheritance| &*inheritance.kept.lock);
+        let lock = InstanceLock::take(&settings.haproxy.config_path, inherited_lock)?;
+        let settings = LiveSettings::new(settings, sources, log.clone());
+        Ok(Self { settings, program: None, inheritance, logging, log, lock })
     }
 
     /// Uses the copy of the last good base configuration, for these reasons.
     pub fn with_base_refused(mut self, reasons: Vec<String>) -> Self {
-        self.base_refused = reasons;
+        self.settings.base_refused = reasons;
+        self
+    }
+
+    /// Executes this program at a restart in place.
+    pub fn with_program(mut self, program: Program) -> Self {
+        self.program = Some(program);
         self
     }
 
     /// Runs until a signal stops it. `when_ready` is called once, when HAProxy runs.
     pub fn run(self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
-        System::new().block_on(self.serve(when_ready))
+        match System::new().block_on(self.serve(when_ready))? {
+            Ended::Stopped => Ok(()),
+            Ended::Succeeded(succession) => Err(succession.execute()),
+        }
     }
 
-    async fn serve(mut self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
+    async fn serve(mut self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<Ended, Failure> {
         // From here on, signals are handled and no longer end the process.
         let mut signals = Signals::install()?;
+        let inherited = self.inheritance.take();
+        if inherited.is_some() {
+            restart::accept_signals();
+            restart::reap_children(&self.log);
+        }
         info!(self.log, "starting"; "version" => VERSION, "commit" => COMMIT,
-            "config_path" => %self.settings.haproxy.config_path.display(), "pid" => std::process::id());
-        let binary = HaproxyBinary::of(&self.settings.haproxy);
-        let version = match self.settings.haproxy.run.needs_program() {
+            "config_path" => %self.settings.current.haproxy.config_path.display(), "pid" => std::process::id());
+        let binary = HaproxyBinary::of(&self.settings.current.haproxy);
+        let version = match self.settings.current.haproxy.run.needs_program() {
             true => Some(supported_version(&binary).await?),
             false => self.running_version().await,
         };
         self.keep_foreign_config();
-        if let Err(problem) = create_state_dir(&self.settings.state_dir) {
+        if let Err(problem) = create_state_dir(&self.settings.current.state_dir) {
             warn!(self.log, "the last good lists will not survive a restart"; "error" => problem);
         }
-        self.choose_base().await;
-        let callback = adapters::marathon_callback(&self.settings)?;
-        let discovery = Discovery::to_serve(&self.settings, callback.clone(), self.logging.root())?;
-        let outside = adapters::outside(&self.settings, &discovery, &binary, self.logging.root());
+        self.settings.choose_base().await;
+        let settings = &self.settings.current;
+        let callback = adapters::marathon_callback(settings)?;
+        let discovery = Discovery::to_serve(settings, callback.clone(), self.logging.root())?;
+        let kept = inherited.as_ref().map(|inherited| &inherited.kept);
+        let (outside, keeping) = adapters::outside(settings, &discovery, &binary, kept, self.logging.root());
         let started_at_unix_ms = process::unix_ms_now();
         let clock = Clock::starting_at(started_at_unix_ms);
         let orders = self.orders(version);
@@ -122,64 +169,88 @@ impl Daemon {
         let recorder = self.recorder(version, started_at_unix_ms, derived_definitions, &orders.restored)?;
         let outside = recorder.iter().fold(outside, recording::listen);
         // Before HAProxy is started, which reads the private files.
-        let certificates = ReadCertificates::read(&self.settings, self.logging.root()).await;
+        let certificates = ReadCertificates::read(settings, self.logging.root()).await;
         let actors = Actors::start(outside, orders, clock, self.logging.root());
-        if !self.base_refused.is_empty() {
-            actors.refuse_settings(self.base_refused.clone());
+        if !self.settings.base_refused.is_empty() {
+            actors.refuse_settings(self.settings.base_refused.clone());
         }
         let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
         let report = Arc::<CertificateReport>::default();
         let core = actors.clone();
         let certificates_changed = move |certificates: Certificates| core.certificates_changed(Arc::new(certificates));
         let certificates = certificates.map(|read| read.watch(Arc::clone(&report), clock, certificates_changed));
-        let listener = self.open_listener(&actors, clock, started_at_unix_ms, callback, &discovery, report)?;
+        let within = self.settings.current.restart_timeout;
+        let mut restarter = Restarter::new(self.program.take(), inherited.as_ref(), within, &actors, self.log.clone());
+        let identity = self.identity(clock, started_at_unix_ms, report, Arc::clone(&restarter.restarts));
+        let status_sockets = inherited.map(|inherited| inherited.kept.status).unwrap_or_default();
+        let listener = self.open_listener(&actors, identity, callback, &discovery, &status_sockets)?;
+        drop(status_sockets);
         actix::spawn(notify::keep_watchdog_alive(actors.clone()));
         let ready = actix::spawn(notify::when_ready(actors.clone(), self.log.clone(), when_ready));
         let is_ready = || ready.is_finished();
-        self.handle_signals(&mut signals, &actors, listener.as_deref(), certificates.as_ref(), is_ready).await;
+        let sides = Sides { listener: listener.as_deref(), certificates: certificates.as_ref() };
+        let ending = self.until_ending(&mut signals, &actors, &mut restarter, sides, is_ready).await;
         ready.abort();
-        tokio::join!(self.stop(&mut signals, &actors), discovery.marathon.leave());
-        if let Some(follower) = follower {
-            follower.finish().await;
+        let parts = Parts { actors, discovery, follower, listener, keeping, log: self.log.clone() };
+        let succession = match ending {
+            Ending::Stop => {
+                parts.stop(&self.settings, &mut signals).await;
+                return Ok(Ended::Stopped);
+            }
+            Ending::Restart(restart, program) => {
+                let left = parts.leave(self.lock, &mut signals).await?;
+                info!(self.log, "executing the new program"; "path" => %program.path.display());
+                Succession::of_new(program, restart, left)?
+            }
+            Ending::FallBack(restart, previous) => {
+                let left = parts.leave(self.lock, &mut signals).await?;
+                Succession::of_previous(previous, restart, left)
+            }
+        };
+        Ok(Ended::Succeeded(Box::new(succession)))
+    }
+
+    fn identity(
+        &self,
+        clock: Clock,
+        started_at_unix_ms: u64,
+        certificates: Arc<CertificateReport>,
+        restarts: Arc<Restarts>,
+    ) -> Identity {
+        Identity {
+            version: VERSION,
+            commit: COMMIT,
+            config_path: self.settings.current.haproxy.config_path.display().to_string(),
+            started_at_unix_ms,
+            clock,
+            listening: Arc::default(),
+            dropped_records: self.logging.dropped(),
+            certificates,
+            restarts,
         }
-        if let Some(listener) = listener {
-            listener.stop().await;
-        }
-        info!(self.log, "stopped");
-        Ok(())
     }
 
     /// The status listener, which opens its sockets by itself; none if it is turned off.
     fn open_listener(
         &self,
         actors: &Actors,
-        clock: Clock,
-        started_at_unix_ms: u64,
+        identity: Identity,
         callback: Option<Callback>,
         discovery: &Discovery,
-        certificates: Arc<CertificateReport>,
+        inherited: &StatusSockets,
     ) -> Result<Option<Rc<StatusListener>>, Failure> {
-        let status = &self.settings.status;
+        let settings = &self.settings.current;
+        let status = &settings.status;
         if status.listen.is_none() && status.socket.path.is_none() {
             return Ok(None);
         }
-        let problems = Arc::<ListeningProblems>::default();
-        let identity = Identity {
-            version: VERSION,
-            commit: COMMIT,
-            config_path: self.settings.haproxy.config_path.display().to_string(),
-            started_at_unix_ms,
-            clock,
-            listening: Arc::clone(&problems),
-            dropped_records: self.logging.dropped(),
-            certificates,
-        };
+        let (problems, clock) = (Arc::clone(&identity.listening), identity.clock);
         let log = logging::component(self.logging.root(), "status");
         let mut access = adapters::status_access(status).map_err(Failure::CannotStart)?;
         access.log = Some(log.clone());
         access.peers = status_listener::peer_rules(&status.socket);
         // Marathon uses the host name of the callback URL.
-        access.hosts.extend(self.settings.marathon.callback.iter().flat_map(Servers::hosts));
+        access.hosts.extend(settings.marathon.callback.iter().flat_map(Servers::hosts));
         let mut parts = part::own();
         let shared = discovery.annotations.clone().map(|annotations| Arc::new(SharedAnnotations(annotations)));
         parts.extend(shared.map(|annotations| status::annotations::part(annotations)));
@@ -190,7 +261,7 @@ impl Daemon {
         let listener = StatusListener::new(status.listen, access, identity, view, parts);
         let listener = Rc::new(listener.map_err(Failure::CannotStart)?);
         let opening = Opening { listener: Rc::clone(&listener), problems, clock, log };
-        opening.start(status.socket.clone(), status.listen);
+        opening.start(status.socket.clone(), status.listen, inherited);
         Ok(Some(listener))
     }
 
@@ -202,7 +273,7 @@ impl Daemon {
         derived_definitions: bool,
         restored: &SavedState,
     ) -> Result<Option<Recorder>, Failure> {
-        let Some(path) = &self.settings.record else { return Ok(None) };
+        let Some(path) = &self.settings.current.record else { return Ok(None) };
         // An unknown version is recorded as the oldest supported one.
         let haproxy = haproxy.unwrap_or(HAPROXY_VERSION_MIN);
         let proxymgr = VERSION.to_owned();
@@ -218,7 +289,7 @@ impl Daemon {
     /// The version of a running HAProxy whose binary is not on this machine; the first file is written for it. None if it
     /// does not answer at once.
     async fn running_version(&self) -> Option<ProxyVersion> {
-        let haproxy = &self.settings.haproxy;
+        let haproxy = &self.settings.current.haproxy;
         if haproxy.run.management() != ProxyManagement::Delegated {
             return None;
         }
@@ -228,7 +299,7 @@ impl Daemon {
     }
 
     fn page_settings(&self, access: &Access) -> PageSettings {
-        let haproxy = self.settings.haproxy.clone();
+        let haproxy = self.settings.current.haproxy.clone();
         let log = logging::component(self.logging.root(), "status");
         let open = move || -> Rc<dyn TrafficReader> { Rc::new(adapters::runtime(&haproxy, &log)) };
         let has_token = !matches!(access.token, TokenSource::None) || !access.tokens.is_empty();
@@ -236,10 +307,10 @@ impl Daemon {
     }
 
     fn keep_foreign_config(&self) {
-        if self.settings.haproxy.run.management() == ProxyManagement::External {
+        if self.settings.current.haproxy.run.management() == ProxyManagement::External {
             return;
         }
-        match foreign_config::keep(&self.settings.haproxy.config_path) {
+        match foreign_config::keep(&self.settings.current.haproxy.config_path) {
             Ok(None) => {}
             Ok(Some(kept)) => {
                 warn!(self.log, "the configuration file was not written by proxymgr; a copy is kept";
@@ -249,68 +320,40 @@ impl Daemon {
         }
     }
 
-    /// Uses the copy of the last good base configuration where HAProxy refuses the files.
-    async fn choose_base(&mut self) {
-        if base_copy::files_of(&self.settings).is_empty() || !self.base_refused.is_empty() {
-            self.base_refused.iter().for_each(|refusal| error!(self.log, "mistake in the settings: {}", refusal));
-            return;
-        }
-        let refusals = base_config_check::mistakes(&self.settings, &self.log).await;
-        if refusals.is_empty() {
-            return self.keep_base();
-        }
-        refusals.iter().for_each(|refusal| error!(self.log, "mistake in the settings: {}", refusal));
-        let copy = self.sources.as_ref().and_then(|sources| base_copy::with_copy(sources, &self.settings));
-        if let Some(copy) = copy {
-            error!(self.log, "base configuration rejected, the last good one is used"; "mistakes" => refusals.len());
-            self.settings = copy.settings;
-        }
-        self.base_refused = refusals;
-    }
-
-    /// Keeps a copy of a good base configuration.
-    fn keep_base(&self) {
-        if !base_copy::files_of(&self.settings).is_empty()
-            && let Err(problem) = base_copy::save(&self.settings)
-        {
-            warn!(self.log, "a bad base configuration at the next start would have no substitute"; "error" => problem);
-        }
-    }
-
-    /// The files of the base configuration as they are now.
-    fn base_files(&self) -> Option<Result<Vec<BaseFile>, String>> {
-        self.settings.haproxy.base_config.as_deref().map(base_files::read)
-    }
-
     fn orders(&self, version: Option<ProxyVersion>) -> Orders {
-        let saved = saved_state::load(&adapters::saved_state_path(&self.settings));
+        let saved = saved_state::load(&adapters::saved_state_path(&self.settings.current));
         if let Some(problem) = &saved.problem {
             warn!(self.log, "{}", problem);
         }
         info!(self.log, "saved state read"; "services" => saved.state.services.len());
-        adapters::orders(&self.settings, version, saved.state)
+        adapters::orders(&self.settings.current, version, saved.state)
     }
 
-    /// Handles signals until one stops the daemon.
-    async fn handle_signals(
+    /// Handles signals and orders until one ends the daemon.
+    async fn until_ending(
         &mut self,
         signals: &mut Signals,
         actors: &Actors,
-        listener: Option<&StatusListener>,
-        certificates: Option<&WatchGuard>,
+        restarter: &mut Restarter,
+        sides: Sides<'_>,
         is_ready: impl Fn() -> bool,
-    ) {
+    ) -> Ending {
         let base_changed = Rc::new(Notify::new());
-        let _watch = self.settings.haproxy.base_config.as_ref().map(|path| {
+        let _watch = self.settings.current.haproxy.base_config.as_ref().map(|path| {
             let changed = Rc::clone(&base_changed);
             operator_files::watch(path, &self.log, move || changed.notify_one())
         });
-        let mut last_seen = self.base_files();
+        let mut last_seen = self.settings.base_files();
         loop {
             let request = tokio::select! {
                 request = signals.next() => request,
+                step = restarter.next(actors) => match step {
+                    Step::Ordered(at_unix_ms) => Request::Restart { at_unix_ms },
+                    Step::Ready => continue,
+                    Step::NotReady(restart, previous) => return Ending::FallBack(restart, previous),
+                },
                 () = base_changed.notified() => {
-                    let seen = self.base_files();
+                    let seen = self.settings.base_files();
                     if std::mem::replace(&mut last_seen, seen.clone()) == seen {
                         continue;
                     }
@@ -321,7 +364,7 @@ impl Daemon {
             match request {
                 Request::Stop(name) => {
                     info!(self.log, "stopping"; "signal" => name);
-                    return;
+                    return Ending::Stop;
                 }
                 Request::ReadSettings => {
                     // systemd takes the end of a reload for readiness, which must not be announced too early.
@@ -329,13 +372,8 @@ impl Daemon {
                     if announce {
                         notify::reloading();
                     }
-                    self.read_settings_again(actors).await;
-                    if let Some(certificates) = certificates {
-                        certificates.refresh();
-                    }
-                    for problem in listener.map(StatusListener::read_secrets_again).into_iter().flatten() {
-                        error!(self.log, "{}; the previous one stays in use", problem);
-                    }
+                    self.settings.read_again(actors, &self.logging).await;
+                    sides.read_again(&self.log);
                     if announce {
                         notify::ready();
                     }
@@ -345,82 +383,38 @@ impl Daemon {
                     // An order, so that it is in the journal and in recordings. It is never refused.
                     drop(actors.order(Order::Refresh { service: None }).await);
                 }
-            }
-        }
-    }
-
-    /// Applies changed settings. If they contain a mistake, none of them is applied.
-    async fn read_settings_again(&mut self, actors: &Actors) {
-        let Some(sources) = &self.sources else {
-            info!(self.log, "no settings file to read again");
-            return;
-        };
-        let newer = match Settings::load(sources) {
-            Ok(loaded) => loaded.settings,
-            Err(mistakes) => {
-                for mistake in &mistakes.0 {
-                    error!(self.log, "mistake in the settings: {}", mistake);
-                }
-                error!(self.log, "settings rejected, the previous ones stay in use"; "mistakes" => mistakes.0.len());
-                actors.refuse_settings(mistakes.0.iter().map(ToString::to_string).collect());
-                return;
-            }
-        };
-        let refusals = base_config_check::mistakes(&newer, &self.log).await;
-        if !refusals.is_empty() {
-            refusals.iter().for_each(|refusal| error!(self.log, "mistake in the settings: {}", refusal));
-            error!(self.log, "settings rejected, the previous ones stay in use"; "mistakes" => refusals.len());
-            actors.refuse_settings(refusals.iter().map(ToString::to_string).collect());
-            return;
-        }
-        let changed = self.settings.adopt(newer);
-        self.keep_base();
-        info!(self.log, "settings read again"; "applied" => names(&changed.applied));
-        if !changed.need_restart.is_empty() {
-            warn!(self.log, "some changed settings need a restart"; "keys" => names(&changed.need_restart));
-        }
-        if !changed.applied.is_empty() {
-            self.logging.set_levels(&self.settings.log);
-        }
-        actors.change_policy(&self.policy());
-    }
-
-    fn policy(&self) -> PolicyChanged {
-        let haproxy = &self.settings.haproxy;
-        PolicyChanged {
-            policy: Arc::new(haproxy.policy.clone()),
-            options: haproxy.options.clone(),
-            services_removal_max: haproxy.services_removal_max,
-        }
-    }
-
-    /// Stops HAProxy gracefully; at a second signal, at once.
-    async fn stop(&self, signals: &mut Signals, actors: &Actors) {
-        let on_stop = self.settings.haproxy.policy.on_stop;
-        notify::stopping(on_stop);
-        let stop = actors.stop(on_stop);
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => return,
-                request = signals.next() => if let Request::Stop(name) = request {
-                    warn!(self.log, "second signal: stopping HAProxy at once"; "signal" => name);
-                    // A stop time-out of zero ends every process, including one that is being started.
-                    let policy = self.settings.haproxy.policy.clone();
-                    let policy = Arc::new(ProxyPolicy { stop_timeout: Duration::ZERO, ..policy });
-                    actors.change_policy(&PolicyChanged { policy, ..self.policy() });
-                    if timeout(HARD_STOP_TIMEOUT, actors.stop(on_stop)).await.is_err() {
-                        warn!(self.log, "HAProxy did not exit in time; exiting anyway");
+                Request::Restart { at_unix_ms } => {
+                    let tried = tokio::select! {
+                        tried = restarter.tried(at_unix_ms, actors) => tried,
+                        name = signals.next_stop() => {
+                            info!(self.log, "stopping"; "signal" => name);
+                            return Ending::Stop;
+                        }
+                    };
+                    if let Some((restart, program)) = tried {
+                        return Ending::Restart(restart, program);
                     }
-                    return;
                 }
             }
         }
     }
 }
 
-fn names(keys: &[&'static str]) -> String {
-    if keys.is_empty() { "none".to_owned() } else { keys.join(",") }
+/// What reads its files again together with the settings.
+struct Sides<'a> {
+    listener: Option<&'a StatusListener>,
+    certificates: Option<&'a WatchGuard>,
+}
+
+impl Sides<'_> {
+    fn read_again(&self, log: &Logger) {
+        if let Some(certificates) = self.certificates {
+            certificates.refresh();
+        }
+        for problem in self.listener.map(StatusListener::read_secrets_again).into_iter().flatten() {
+            error!(log, "{}; the previous one stays in use", problem);
+        }
+    }
 }
 
 /// The version of the binary; fails if it is not supported.
@@ -442,44 +436,4 @@ fn create_state_dir(path: &Path) -> Result<(), String> {
         .mode(0o750)
         .create(path)
         .map_err(|error| format!("cannot create state_dir {}: {error}", path.display()))
-}
-
-/// The request behind a signal.
-enum Request {
-    /// SIGTERM, SIGINT.
-    Stop(&'static str),
-    /// SIGHUP.
-    ReadSettings,
-    /// SIGUSR1.
-    Refresh,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    user_1: Signal,
-}
-
-impl Signals {
-    fn install() -> Result<Self, Failure> {
-        let install = |kind| {
-            signal(kind).map_err(|error| Failure::CannotStart(format!("cannot install signal handlers: {error}")))
-        };
-        Ok(Self {
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-            hang_up: install(SignalKind::hangup())?,
-            user_1: install(SignalKind::user_defined1())?,
-        })
-    }
-
-    async fn next(&mut self) -> Request {
-        tokio::select! {
-            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
-            _ = self.hang_up.recv() => Request::ReadSettings,
-            _ = self.user_1.recv() => Request::Refresh,
-        }
-    }
 }

@@ -42,7 +42,7 @@ pub fn run(haproxy: &Path, port: Option<u16>, debug: bool) -> Result<(), Failure
     let logging = Logging::to_stderr(&settings.log);
     let directory = workspace.path().display().to_string();
     let guide = Guide { directory, port, next_port: free_port(port.wrapping_add(1))?, status_port, first: backends[0] };
-    Daemon::prepare(settings, None, logging)?.run(move |process| guide.print(process.as_ref()))
+    Daemon::prepare(settings, None, logging, None)?.run(move |process| guide.print(process.as_ref()))
 }
 
 /// The directory of one demo, deleted when dropped.

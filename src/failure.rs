@@ -37,7 +37,7 @@ pub enum Failure {
     /// The simulation violated an invariant; the message ends with the command that reproduces it.
     #[error("{0}")]
     InvariantBroken(String),
-    /// The running daemon refused an order; nothing has changed.
+    /// The running daemon refused an order, and nothing has changed; or a restart failed, and the previous version runs.
     #[error("{0}")]
     Refused(String),
     /// A bug in proxymgr.

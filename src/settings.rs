@@ -16,6 +16,7 @@ mod haproxy_run;
 mod http;
 mod key;
 mod layer;
+mod log;
 mod mesosphere;
 mod mistake;
 mod outputs;
@@ -27,6 +28,7 @@ mod status;
 mod targets;
 mod template_code;
 mod value;
+mod zookeeper;
 
 #[cfg(test)]
 mod tests;
@@ -42,8 +44,8 @@ use proxymgr_actors::decide::own_places::OwnPlaces;
 use proxymgr_actors::model::{BaseConfig, BaseFile, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
 
 use crate::atomic_file::beside;
-use crate::secret::Secret;
 
+pub use self::zookeeper::{TlsSettings, ZookeeperSettings};
 pub use aws::AwsSettings;
 pub use command_line::{CANDIDATE, CommandLine};
 pub use discovery::DiscoverySettings;
@@ -52,6 +54,7 @@ pub use haproxy_run::{RunSettings, RunWay};
 pub use http::{ConsulSettings, ConsulToken, EtcdSettings};
 pub use key::{KEYS, Key, Kind, TakesEffect, Unset};
 use layer::Layer;
+pub use log::{LogFormat, LogSettings};
 pub use mesosphere::{MarathonSettings, MesosSettings};
 pub use mistake::Mistakes;
 pub use outputs::{HipacheSettings, OutputSettings, StdoutFormat, TemplateSettings};
@@ -95,6 +98,8 @@ pub struct Settings {
     pub outputs: Vec<OutputSettings>,
     /// The directory for saved state.
     pub state_dir: PathBuf,
+    /// How long a new program may take to be ready after a restart in place.
+    pub restart_timeout: Duration,
     /// The file of the recording, if any.
     pub record: Option<PathBuf>,
     /// Settings of the log.
@@ -126,52 +131,6 @@ pub struct HaproxySettings {
     pub options: OptionPolicy,
     /// The largest share of the services that definitions may remove at once.
     pub services_removal_max: f64,
-}
-
-/// Settings of ZooKeeper.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ZookeeperSettings {
-    /// The session time-out.
-    pub session_timeout: Duration,
-    /// `user:password` for the digest scheme.
-    pub auth: Option<Secret>,
-    /// TLS, if enabled.
-    pub tls: Option<TlsSettings>,
-}
-
-/// TLS for ZooKeeper.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// PEM file with the trusted authorities.
-    pub ca: PathBuf,
-    /// PEM files with the client certificate and its key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-}
-
-/// Settings of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogSettings {
-    /// The default level.
-    pub level: slog::Level,
-    /// The format of records.
-    pub format: LogFormat,
-    /// Levels of single components.
-    pub levels: BTreeMap<String, slog::Level>,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self { level: slog::Level::Info, format: LogFormat::Text, levels: BTreeMap::new() }
-    }
-}
-
-/// The format of log records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// A line of text.
-    Text,
-    /// A JSON object.
-    Json,
 }
 
 /// The value of every key as text. It includes secrets and is never shown.
@@ -258,7 +217,7 @@ impl Settings {
 
     /// The log settings, as far as they can be read, for reporting mistakes in the settings.
     pub fn log_despite_mistakes(sources: &SettingsSources) -> LogSettings {
-        read_log(&mut Reader::new(sources.merged().0)).unwrap_or_default()
+        log::read(&mut Reader::new(sources.merged().0)).unwrap_or_default()
     }
 
     /// Applies the settings of `newer` that can change while the daemon runs. The remaining ones need a restart.
@@ -306,7 +265,7 @@ fn read(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<Settings
     let service_config = service_config::read(reader);
     let annotations = service_config::read_annotations(reader, service_config.as_ref());
     let discovery = discovery::read(reader, service_config.as_ref());
-    let zookeeper = read_zookeeper(reader);
+    let zookeeper = self::zookeeper::read(reader);
     let aws = aws::read(reader);
     let consul = http::read_consul(reader);
     let etcd = http::read_etcd(reader);
@@ -327,8 +286,9 @@ fn read(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<Settings
     }
     let environment = haproxy.as_ref().map(|haproxy| haproxy.run.environment.clone()).unwrap_or_default();
     let outputs = outputs::read(reader, &environment);
+    let restart_timeout = reader.duration("restart_timeout");
     let record = reader.path("record");
-    let log = read_log(reader);
+    let log = log::read(reader);
     Some(Settings {
         haproxy: haproxy?,
         service_config: service_config?,
@@ -344,6 +304,7 @@ fn read(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<Settings
         status,
         outputs,
         state_dir: state_dir?,
+        restart_timeout: restart_timeout?,
         record,
         log: log?,
         effective: Effective::default(),
@@ -462,38 +423,4 @@ fn check_socket_path(reader: &mut Reader, path: &Path) {
         return;
     };
     reader.refuse("haproxy.socket_path", problem);
-}
-
-fn read_zookeeper(reader: &mut Reader) -> Option<ZookeeperSettings> {
-    let session_timeout = reader.duration("zookeeper.session_timeout");
-    let auth = http::user_and_password(reader, "zookeeper.auth");
-    let ca = reader.path("zookeeper.tls.ca");
-    let identity = http::identity(reader, "zookeeper.tls.certificate", "zookeeper.tls.key");
-    if ca.is_none() && identity.is_some() {
-        reader.refuse("zookeeper.tls.certificate", "needs zookeeper.tls.ca, which turns TLS on");
-    }
-    let tls = ca.map(|ca| TlsSettings { ca, identity });
-    Some(ZookeeperSettings { session_timeout: session_timeout?, auth, tls })
-}
-
-fn read_log(reader: &mut Reader) -> Option<LogSettings> {
-    let level = reader.choice("log.level");
-    let format = reader.choice("log.format");
-    let levels = reader.levels("log.levels");
-    Some(LogSettings {
-        level: slog_level(level?),
-        format: if format? == "json" { LogFormat::Json } else { LogFormat::Text },
-        levels: levels.into_iter().map(|(component, level)| (component, slog_level(level))).collect(),
-    })
-}
-
-fn slog_level(word: &str) -> slog::Level {
-    match word {
-        "critical" => slog::Level::Critical,
-        "error" => slog::Level::Error,
-        "warning" => slog::Level::Warning,
-        "debug" => slog::Level::Debug,
-        "trace" => slog::Level::Trace,
-        _ => slog::Level::Info,
-    }
 }

@@ -151,6 +151,8 @@ pub struct DeployOrder {
 pub enum Deployed {
     /// A new process serves the new file.
     Serving(Box<ServingProcess>),
+    /// No process was started: the one that the daemon had before it restarted in place serves this file.
+    Continuing(Box<ServingProcess>),
     /// A new process serves the file of the last one, because no new file was usable.
     OnLastFile(Box<RestartedProcess>),
     /// No process was started: every service that needed it is blocked and would keep its section.

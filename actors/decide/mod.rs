@@ -12,6 +12,7 @@ mod certificate_list;
 pub mod common_ends;
 mod config_lines;
 mod config_text;
+pub mod continued_file;
 pub mod definition_keys;
 pub mod deployment;
 pub mod descriptors;

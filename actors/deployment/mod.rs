@@ -38,13 +38,14 @@ use self::last_file::EarlierFile;
 use self::peers::gone;
 pub use self::peers::{DeploymentPeers, SocketPeers};
 use self::sockets::{adopt, hold_sockets};
+use crate::decide::continued_file;
 use crate::decide::deployment::{
-    BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, ServingProcess, Warnings,
+    BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, SectionSpec, ServingProcess, Warnings,
 };
 use crate::decide::routing::parse_map;
 use crate::limits::PROXY_READY_POLL;
-use crate::message::{FindOrphans, LaunchError, LaunchProxy, NotOpened, OrphanAdopted};
-use crate::model::{Blocker, ServiceName};
+use crate::message::{FindOrphans, LaunchError, LaunchProxy, NotOpened, OrphanAdopted, Orphans};
+use crate::model::{Blocker, ProcessInfo, ServiceName};
 use crate::port::{CheckFailure, ConfigFile};
 
 /// The state of HAProxy's processes at the begin of a deployment.
@@ -63,14 +64,18 @@ pub async fn deploy(
     peers: DeploymentPeers,
 ) -> Result<Deployed, DeployFailure> {
     let mut orphan_is_silent = false;
+    let mut continued = None;
     if processes.may_be_orphaned {
         restore_routes(&mut order.context, &*peers.config_file).await;
-        let orphans = peers.orphans.send(FindOrphans).await.map_err(gone)?;
-        processes.serve |= !orphans.is_empty();
-        orphan_is_silent = !orphans.is_empty() && !report_orphan(&peers).await;
-        adopt(orphans, &peers).await?;
+        let Orphans { pids, first_is_continued } = peers.orphans.send(FindOrphans).await.map_err(gone)?;
+        processes.serve |= !pids.is_empty();
+        orphan_is_silent = !pids.is_empty() && !report_orphan(&peers).await;
+        if first_is_continued && !orphan_is_silent {
+            continued = peers.runtime.process().await.ok().filter(|process| pids.first() == Some(&process.pid));
+        }
+        adopt(pids, &peers).await?;
     }
-    let deployed = deploy_or_fall_back(order, processes, &peers);
+    let deployed = deploy_or_fall_back(order, processes, continued, &peers);
     if !orphan_is_silent {
         return deployed.await;
     }
@@ -101,6 +106,7 @@ async fn keep_reporting_orphan(peers: &DeploymentPeers) -> Infallible {
 async fn deploy_or_fall_back(
     mut order: DeployOrder,
     processes: Processes,
+    continued: Option<ProcessInfo>,
     peers: &DeploymentPeers,
 ) -> Result<Deployed, DeployFailure> {
     let last_file = order.last_file.take();
@@ -108,7 +114,7 @@ async fn deploy_or_fall_back(
         None if !processes.serve => EarlierFile::read(&order.services, &*peers.config_file).await,
         _ => None,
     };
-    let failure = match deploy_new_file(order, peers).await {
+    let failure = match deploy_new_file(order, continued, peers).await {
         Err(failure) => failure,
         outcome => return outcome,
     };
@@ -119,8 +125,13 @@ async fn deploy_or_fall_back(
     }
 }
 
-/// Builds the candidate, has it checked, and starts a process with it.
-async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<Deployed, DeployFailure> {
+/// Builds the candidate, has it checked, and starts a process with it, unless the one from before a restart in place runs
+/// it already.
+async fn deploy_new_file(
+    order: DeployOrder,
+    continued: Option<ProcessInfo>,
+    peers: &DeploymentPeers,
+) -> Result<Deployed, DeployFailure> {
     let DeployOrder { context, services, only_for, state_file, health_source, .. } = order;
     let held = hold_sockets(context.base.listens(), &services, BTreeMap::new(), peers).await?;
     if let Some(NotOpened { address, error }) = held.base_failed.first() {
@@ -139,6 +150,11 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
     if only_for.is_some_and(|services| services.iter().all(|name| candidate.is_stuck(name))) {
         return Ok(Deployed::NothingToGain(candidate.blockers));
     }
+    if let Some(process) = continued
+        && let Some(sections) = continued_sections(&candidate, &*peers.config_file).await
+    {
+        return Ok(Deployed::Continuing(Box::new(serving(process, candidate, sections, warnings))));
+    }
     let state_file = match state_file {
         Some(path) => Some((path, health_handover::state_file_text(health_source, &candidate, peers).await)),
         None => None,
@@ -152,21 +168,35 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
         servers: servers.collect(),
     };
     let process = peers.launch.send(start).await.map_err(gone)?.map_err(start_failure)?;
+    let sections = candidate.sections.iter().map(|(name, section)| (name.clone(), section.section.clone())).collect();
+    Ok(Deployed::Serving(Box::new(serving(process, candidate, sections, warnings))))
+}
+
+/// Returns the process with the file of this candidate and with these sections.
+fn serving(
+    process: ProcessInfo,
+    candidate: Candidate,
+    sections: BTreeMap<ServiceName, BoundSection>,
+    warnings: Warnings,
+) -> ServingProcess {
     let (frontends, routing, line_sets) = (candidate.frontends(), candidate.routing(), candidate.line_sets());
-    let Candidate { context: ConfigContext { style, .. }, base, sections, blockers, .. } = candidate;
-    let sections: BTreeMap<ServiceName, BoundSection> =
-        sections.into_iter().map(|(name, section)| (name, section.section)).collect();
-    Ok(Deployed::Serving(Box::new(ServingProcess {
-        process,
-        base,
-        style,
-        sections,
-        frontends,
-        line_sets,
-        routing,
-        blockers,
-        warnings,
-    })))
+    let Candidate { context: ConfigContext { style, .. }, base, blockers, .. } = candidate;
+    ServingProcess { process, base, style, sections, frontends, line_sets, routing, blockers, warnings }
+}
+
+/// Returns the sections of a process from before a restart in place. `None` where the candidate needs a new process.
+async fn continued_sections(
+    candidate: &Candidate,
+    config_file: &dyn ConfigFile,
+) -> Option<BTreeMap<ServiceName, BoundSection>> {
+    let file = config_file.read().await.ok()?;
+    let specs = candidate.sections.iter().map(|(name, section)| (name.clone(), section.section.spec.clone())).collect();
+    let continued = continued_file::continued_sections(&file, &candidate.whole().text.joined(), &specs)?;
+    let bound = |(name, spec): (ServiceName, SectionSpec)| {
+        let descriptors = candidate.sections.get(&name)?.section.descriptors.clone();
+        Some((name, BoundSection::new(spec, descriptors)))
+    };
+    Some(continued.into_iter().filter_map(bound).collect())
 }
 
 /// Restores the assignment of domains of an earlier run from its map file.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::limits::CERTIFICATE_AT_RUNTIME_BYTES_MAX;
 use crate::model::{CertificateName, Certificates, ServiceName};
 
 /// The PEM text of each certificate.
@@ -50,6 +51,13 @@ impl CertificateSync {
     /// Records that a process serves that was started with these certificates.
     pub fn started_with(&mut self, in_files: BTreeMap<CertificateName, Arc<str>>) {
         self.loaded = in_files;
+    }
+
+    /// Records that the process may have older certificates than the files. Those that the Runtime API takes are loaded
+    /// again.
+    pub fn load_again(&mut self) {
+        let unknown = self.loaded.values_mut().filter(|pem| pem.len() <= CERTIFICATE_AT_RUNTIME_BYTES_MAX);
+        unknown.for_each(|pem| *pem = Arc::default());
     }
 
     /// Records the last good certificates. Returns those that are new or have changed.

@@ -30,7 +30,11 @@ impl State {
             return;
         }
         match result {
-            Ok(Deployed::Serving(serving)) => self.serve(*serving, &mut deployment, now),
+            Ok(Deployed::Serving(serving)) => {
+                self.report_reload(serving.process.pid, &deployment, now);
+                self.serve(*serving, &mut deployment, now);
+            }
+            Ok(Deployed::Continuing(serving)) => self.go_on_with(*serving, &mut deployment, now),
             Ok(Deployed::OnLastFile(restarted)) => {
                 let failure = self.restarted(*restarted, &deployment, now);
                 self.deployment_failed(failure, deployment, now);
@@ -48,7 +52,6 @@ impl State {
     fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Moment) {
         let ServingProcess { process, base, style, sections, frontends, line_sets, routing, blockers, warnings } =
             serving;
-        self.report_reload(process.pid, deployment, now);
         let pid = process.pid;
         let exit = self.process.exit().cloned();
         let mut before = self.process.take_running();
@@ -112,6 +115,22 @@ impl State {
         }
         self.observe_new_process();
         self.timers.health_at = Some(now.instant + HEALTH_POLL_MIN);
+    }
+
+    /// Goes on with the process from before a restart in place.
+    fn go_on_with(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Moment) {
+        self.outbox.log(info("HAProxy continues without a reload").with("pid", serving.process.pid));
+        // What it was sent while it was not managed was sent to this very process.
+        deployment.successor = self.unmanaged.take().unwrap_or_default();
+        self.serve(serving, deployment, now);
+        self.reloads.last = None;
+        if let Some(running) = self.process.running_mut() {
+            running.map.observed = None;
+        }
+        self.files.certificates.load_again();
+        // Its file has the hosts from before.
+        self.files.config.changed();
+        self.work.observe_all = true;
     }
 
     /// Returns how long the process that serves has to run before it may be replaced voluntarily.

@@ -290,6 +290,12 @@ impl Reconciler {
         self.state.settings.is_external()
     }
 
+    /// Returns whether the text of haproxy.cfg is what a process runs: a deployment under way may have replaced it.
+    pub fn is_settled(&self) -> bool {
+        let state = &self.state;
+        !state.deploys() || state.process.is_serving() && state.deployment.is_none() && !state.files.config.is_writing()
+    }
+
     /// Returns what is not written yet: the state to save and the text of haproxy.cfg.
     pub fn unwritten(&self) -> (Option<SavedState>, Option<ConfigText>) {
         let files = &self.state.files;

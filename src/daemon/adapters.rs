@@ -1,5 +1,6 @@
 //! Creates the adapters that the settings select. A new kind of adapter is one line here.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
 use slog::{Logger, o};
 
 use super::host_networks;
+use super::restart::inheritance::Kept;
 use crate::discovery::annotations::{AnnotatedDefinitions, Annotations, SavedAnnotations};
 use crate::discovery::aws::AwsOptions;
 use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefinitions, ConsulOptions, TOKEN_HEADER};
@@ -30,10 +32,11 @@ use crate::logging;
 use crate::proxy::claimed_addresses::ClaimedAddresses;
 use crate::proxy::config_file::HaproxyConfigFile;
 use crate::proxy::haproxy_binary::HaproxyBinary;
-use crate::proxy::haproxy_process::HaproxyProcesses;
+use crate::proxy::haproxy_process::{HaproxyProcesses, KeptProcesses};
 use crate::proxy::haproxy_socket::HaproxySocket;
-use crate::proxy::listening_sockets::KernelListeningSockets;
+use crate::proxy::listening_sockets::{KernelListeningSockets, OpenSockets};
 use crate::proxy::name_resolver::SystemResolver;
+use crate::proxy::ordered_processes::OrderedProcesses;
 use crate::proxy::run_by_others::NotOurs;
 use crate::proxy::{outputs, run_by_binary, run_by_command, run_by_systemd};
 use crate::saved_state::SavedStateFile;
@@ -223,13 +226,20 @@ fn zookeeper_options(settings: &ZookeeperSettings) -> Result<ZookeeperOptions, F
     Ok(ZookeeperOptions { session_timeout: settings.session_timeout, auth, tls })
 }
 
-/// All adapters of the daemon.
-pub fn outside(settings: &Settings, discovery: &Discovery, binary: &HaproxyBinary, log: &Logger) -> Outside {
+/// All adapters of the daemon, and what a restart in place has to keep. `inherited` is what the last one kept.
+pub fn outside(
+    settings: &Settings,
+    discovery: &Discovery,
+    binary: &HaproxyBinary,
+    inherited: Option<&Kept>,
+    log: &Logger,
+) -> (Outside, Keeping) {
     let haproxy = &settings.haproxy;
     let root = log.clone();
     let log = logging::component(log, "haproxy");
-    let HaproxyAdapters { config_file, processes, sockets } = haproxy_adapters(haproxy, binary, &log);
-    Outside {
+    let HaproxyAdapters { config_file, processes, sockets, keeping } =
+        haproxy_adapters(haproxy, binary, inherited, &log);
+    let outside = Outside {
         definitions: discovery.definitions.clone(),
         host_sources: discovery.hosts.clone(),
         runtime: Rc::new(runtime(haproxy, &log)),
@@ -240,7 +250,8 @@ pub fn outside(settings: &Settings, discovery: &Discovery, binary: &HaproxyBinar
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
         targets: haproxy.targets.iter().map(|settings| target(settings, &root)).collect(),
         outputs: outputs::open(&settings.outputs, &root),
-    }
+    };
+    (outside, keeping)
 }
 
 /// The Runtime API of the first HAProxy.
@@ -263,41 +274,84 @@ struct HaproxyAdapters {
     config_file: Rc<dyn ConfigFile>,
     processes: Rc<dyn ProxyProcesses>,
     sockets: Rc<dyn ListeningSockets>,
+    keeping: Keeping,
+}
+
+/// What a restart in place has to keep of the adapters.
+#[derive(Default)]
+pub struct Keeping {
+    sockets: OpenSockets,
+    /// HAProxy's processes, where the daemon starts them itself.
+    processes: Option<HaproxyProcesses>,
+}
+
+impl Keeping {
+    /// The open listening sockets.
+    pub fn listening(&self) -> Vec<Rc<OwnedFd>> {
+        self.sockets.all()
+    }
+
+    /// The processes; `serving` is the one that runs the live file.
+    pub fn processes(&self, serving: Option<u32>) -> KeptProcesses {
+        let kept = self.processes.as_ref().map(HaproxyProcesses::kept).unwrap_or_default();
+        KeptProcesses { serving, ..kept }
+    }
 }
 
 /// Creates the adapters for `haproxy.run`.
-fn haproxy_adapters(haproxy: &HaproxySettings, binary: &HaproxyBinary, log: &Logger) -> HaproxyAdapters {
+fn haproxy_adapters(
+    haproxy: &HaproxySettings,
+    binary: &HaproxyBinary,
+    inherited: Option<&Kept>,
+    log: &Logger,
+) -> HaproxyAdapters {
     let (config, socket) = (haproxy.config_path.as_path(), haproxy.policy.base_config.socket_path.as_path());
     let (limit, log) = (haproxy.run.timeout, log.clone());
     let file = |checker: Option<&CommandLine>| {
         let checker = checker.map(|line| (line.clone(), limit));
         Rc::new(HaproxyConfigFile::checked_by(checker, binary.clone(), config, log.clone()))
     };
+    let kept = inherited.map(|kept| kept.processes.clone()).unwrap_or_default();
+    let serving = kept.serving;
+    let ordered =
+        |checker: Option<&CommandLine>, processes: OrderedProcesses, claimed: Option<&Path>| HaproxyAdapters {
+            config_file: file(checker),
+            processes: Rc::new(processes.continuing(serving)),
+            sockets: Rc::new(ClaimedAddresses::new(claimed.map(Path::to_owned))),
+            keeping: Keeping::default(),
+        };
     match &haproxy.run.way {
-        RunWay::Supervise => HaproxyAdapters {
-            config_file: file(None),
-            processes: Rc::new(HaproxyProcesses::new(binary.clone(), config, Some(socket.to_owned()), log.clone())),
-            sockets: Rc::new(KernelListeningSockets::new()),
-        },
-        RunWay::Systemd { unit } => HaproxyAdapters {
-            config_file: file(None),
-            processes: Rc::new(run_by_systemd::processes(unit, limit, config, socket, log.clone())),
-            sockets: Rc::new(ClaimedAddresses::new(Some(config.to_owned()))),
-        },
-        RunWay::Binary { pid_file } => HaproxyAdapters {
-            config_file: file(None),
-            processes: Rc::new(run_by_binary::processes(binary, pid_file, limit, config, socket, log.clone())),
-            sockets: Rc::new(ClaimedAddresses::new(Some(config.to_owned()))),
-        },
-        RunWay::Command { start, check, reload } => HaproxyAdapters {
-            config_file: file(check.as_ref()),
-            processes: Rc::new(run_by_command::processes(start.as_ref(), reload, limit, config, socket, log.clone())),
-            sockets: Rc::new(ClaimedAddresses::new(None)),
-        },
+        RunWay::Supervise => {
+            let sockets = match inherited {
+                Some(inherited) => KernelListeningSockets::continuing(inherited.listening.clone()),
+                None => KernelListeningSockets::new(),
+            };
+            let processes =
+                HaproxyProcesses::continuing(kept, binary.clone(), config, Some(socket.to_owned()), log.clone());
+            let keeping = Keeping { sockets: sockets.open_sockets(), processes: Some(processes.clone()) };
+            HaproxyAdapters {
+                config_file: file(None),
+                processes: Rc::new(processes),
+                sockets: Rc::new(sockets),
+                keeping,
+            }
+        }
+        RunWay::Systemd { unit } => {
+            ordered(None, run_by_systemd::processes(unit, limit, config, socket, log.clone()), Some(config))
+        }
+        RunWay::Binary { pid_file } => {
+            ordered(None, run_by_binary::processes(binary, pid_file, limit, config, socket, log.clone()), Some(config))
+        }
+        RunWay::Command { start, check, reload } => ordered(
+            check.as_ref(),
+            run_by_command::processes(start.as_ref(), reload, limit, config, socket, log.clone()),
+            None,
+        ),
         RunWay::External => HaproxyAdapters {
             config_file: Rc::new(NotOurs),
             processes: Rc::new(NotOurs),
             sockets: Rc::new(ClaimedAddresses::new(None)),
+            keeping: Keeping::default(),
         },
     }
 }

@@ -1,7 +1,9 @@
 //! Opens the status listener: its unix socket, and its TCP socket as soon as the port is free. HAProxy is managed in any
 //! case.
 
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use proxymgr_actors::limits::STATUS_LISTEN_RETRY;
 use slog::{Logger, error, info};
 use tokio::time::sleep;
 
+use super::restart::inheritance::StatusSockets;
 use crate::settings::StatusSocket;
 use crate::status::gate::peer::PeerRules;
 use crate::status::listener::{self, StatusListener};
@@ -34,8 +37,12 @@ pub fn peer_rules(settings: &StatusSocket) -> PeerRules {
 }
 
 impl Opening {
-    /// Keeps trying, each socket on its own.
-    pub fn start(self, unix: StatusSocket, tcp: Option<SocketAddr>) {
+    /// Keeps trying, each socket on its own. Sockets from before a restart in place are used where they are the right ones.
+    pub fn start(self, unix: StatusSocket, tcp: Option<SocketAddr>, inherited: &StatusSockets) {
+        let unix_before = inherited.unix.as_ref().and_then(|socket| Some(UnixListener::from(socket.try_clone().ok()?)));
+        let unix_before = Cell::new(unix_before.filter(|socket| socket::is_bound_for(socket, unix.path.as_deref())));
+        let tcp_before = inherited.tcp.as_ref().and_then(|socket| Some(TcpListener::from(socket.try_clone().ok()?)));
+        let tcp_before = Cell::new(tcp_before.filter(|socket| socket.local_addr().ok() == tcp));
         let opening = Rc::new(self);
         if let Some(path) = unix.path.clone() {
             let opening = Rc::clone(&opening);
@@ -43,7 +50,7 @@ impl Opening {
                 opening
                     .until_open("status.socket", || {
                         let group = unix.group.as_deref().map(socket::group_named).transpose()?;
-                        let socket = socket::bind(&path, group)?;
+                        let socket = unix_before.take().map_or_else(|| socket::bind(&path, group), Ok)?;
                         opening.listener.serve_unix(socket, path.clone())?;
                         Ok(path.display().to_string())
                     })
@@ -54,7 +61,8 @@ impl Opening {
             actix::spawn(async move {
                 opening
                     .until_open("status.listen", || {
-                        opening.listener.serve_tcp(listener::bind(address)?)?;
+                        let socket = tcp_before.take().map_or_else(|| listener::bind(address), Ok)?;
+                        opening.listener.serve_tcp(socket)?;
                         Ok(address.to_string())
                     })
                     .await;

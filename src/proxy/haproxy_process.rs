@@ -6,7 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::{OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -19,9 +20,10 @@ use proxymgr_actors::port::{
     PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi, RuntimeError,
 };
 use slog::{Logger, info, warn};
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::Child;
 use tokio::sync::oneshot;
-use tokio::task::{spawn, spawn_blocking};
+use tokio::task::{spawn, spawn_blocking, spawn_local};
 
 use super::haproxy_binary::{HaproxyBinary, Inherited};
 use super::haproxy_socket::HaproxySocket;
@@ -31,8 +33,20 @@ use super::stats_socket::{Prepared, StatsSocket};
 use super::watched_processes::WatchedProcesses;
 
 /// The processes of one HAProxy.
+#[derive(Clone)]
 pub struct HaproxyProcesses {
     shared: Rc<Shared>,
+}
+
+/// What survives a restart in place of what the daemon has of its processes.
+#[derive(Debug, Clone, Default)]
+pub struct KeptProcesses {
+    /// The process that runs the live file with the held sockets.
+    pub serving: Option<u32>,
+    /// The ends of pipes from which the output of each process is read.
+    pub outputs: BTreeMap<u32, Rc<OwnedFd>>,
+    /// Whether the process that was started last passes on listening sockets that it opened itself.
+    pub exposes_listeners: bool,
 }
 
 struct Shared {
@@ -44,6 +58,10 @@ struct Shared {
     watched: WatchedProcesses,
     /// Whether the process that was started last passes on listening sockets that it opened itself.
     exposes_listeners: Cell<bool>,
+    /// The outputs of running processes, kept open for a restart in place.
+    outputs: RefCell<BTreeMap<u32, Rc<OwnedFd>>>,
+    /// The process that served before a restart in place.
+    continued: Option<u32>,
     /// The recipient of changes of servers' health.
     health_to: RefCell<Option<Recipient<ServerHealthReported>>>,
     log: Logger,
@@ -58,18 +76,39 @@ impl HaproxyProcesses {
         socket_path: Option<PathBuf>,
         log: Logger,
     ) -> Self {
+        Self::continuing(KeptProcesses::default(), binary, config_path, socket_path, log)
+    }
+
+    /// Like [`HaproxyProcesses::new`], after a restart in place.
+    pub fn continuing(
+        kept: KeptProcesses,
+        binary: HaproxyBinary,
+        config_path: impl AsRef<Path>,
+        socket_path: Option<PathBuf>,
+        log: Logger,
+    ) -> Self {
         let watched = WatchedProcesses::of(config_path.as_ref(), log.clone());
         let stats = socket_path.map(StatsSocket::at);
-        Self {
-            shared: Rc::new(Shared {
-                binary,
-                stats,
-                recovered: Cell::new(false),
-                watched,
-                exposes_listeners: Cell::new(false),
-                health_to: RefCell::default(),
-                log,
-            }),
+        let shared = Shared {
+            binary,
+            stats,
+            recovered: Cell::new(false),
+            watched,
+            exposes_listeners: Cell::new(kept.exposes_listeners),
+            outputs: RefCell::new(kept.outputs),
+            continued: kept.serving,
+            health_to: RefCell::default(),
+            log,
+        };
+        Self { shared: Rc::new(shared) }
+    }
+
+    /// Returns what survives a restart in place. The process that serves is known elsewhere.
+    pub fn kept(&self) -> KeptProcesses {
+        KeptProcesses {
+            serving: None,
+            outputs: self.shared.outputs.borrow().clone(),
+            exposes_listeners: self.shared.exposes_listeners.get(),
         }
     }
 }
@@ -82,7 +121,10 @@ impl ProxyProcesses for HaproxyProcesses {
 
     fn find_orphan(&self) -> PortFuture<Option<RunningProcess>> {
         let shared = Rc::clone(&self.shared);
-        Box::pin(async move { shared.find_orphan().await })
+        Box::pin(async move {
+            let process = shared.find_orphan().await?;
+            Some(shared.continues(process))
+        })
     }
 
     fn publish_runtime(&self, pid: u32) -> PortFuture<Result<(), String>> {
@@ -117,7 +159,7 @@ struct OpenedRuntime {
 }
 
 impl Shared {
-    async fn start(&self, descriptors: Vec<RawFd>, replaces: &[u32]) -> Result<RunningProcess, String> {
+    async fn start(self: &Rc<Self>, descriptors: Vec<RawFd>, replaces: &[u32]) -> Result<RunningProcess, String> {
         let mut arguments = vec![OsString::from("-f"), self.watched.config_path().into(), "-db".into()];
         let opened = self.stats_listener().await?;
         let exposes = opened.as_ref().is_some_and(|opened| opened.exposes_listeners);
@@ -129,7 +171,9 @@ impl Shared {
             arguments.extend(replaces.iter().map(|pid| pid.to_string().into()));
         }
         let (listener, runtime) = opened.map(|opened| (opened.listener, opened.runtime)).unzip();
-        let (output, writer) = process_output::pipe().map_err(|error| format!("cannot open a pipe: {error}"))?;
+        let no_pipe = |error: io::Error| format!("cannot open a pipe: {error}");
+        let (output, writer) = process_output::pipe().map_err(no_pipe)?;
+        let kept = output.as_fd().try_clone_to_owned().map_err(no_pipe)?;
         let inherited = Inherited { listeners: descriptors, stats: listener };
         let (binary, stats) = (self.binary.clone(), self.stats.clone().filter(|_| runtime.is_some()));
         // Forking copies the page tables and waits for exec, so it does not run on the actors' thread.
@@ -140,9 +184,10 @@ impl Shared {
         let pid = child.id().ok_or("the process that was started has no id")?;
         self.watched.begin(pid);
         self.exposes_listeners.set(exposes);
+        self.outputs.borrow_mut().insert(pid, Rc::new(kept));
         spawn(process_output::forward(output, pid, self.on_health_change(pid), self.log.clone()));
         info!(self.log, "HAProxy started"; "pid" => pid, "replaces" => format!("{replaces:?}"));
-        Ok(RunningProcess { pid, exit: self.reaped(pid, child), runtime })
+        Ok(RunningProcess { pid, exit: self.reaped(pid, child), runtime, is_continued: false })
     }
 
     fn on_health_change(&self, pid: u32) -> OnHealthChange {
@@ -168,10 +213,11 @@ impl Shared {
     }
 
     /// Waits in a separate task, so that the child is reaped even if the caller is gone.
-    fn reaped(&self, pid: u32, mut child: Child) -> PortFuture<ProcessExit> {
+    fn reaped(self: &Rc<Self>, pid: u32, mut child: Child) -> PortFuture<ProcessExit> {
         let (report, reported) = oneshot::channel();
         let (stats, watched, log) = (self.stats.clone(), self.watched.clone(), self.log.clone());
-        spawn(async move {
+        let shared = Rc::clone(self);
+        spawn_local(async move {
             let exit = match child.wait().await {
                 Ok(status) => exit_of(status),
                 Err(error) => {
@@ -183,10 +229,32 @@ impl Shared {
                 stats.discard(Some(pid));
             }
             watched.end(pid, &exit);
+            shared.outputs.borrow_mut().remove(&pid);
             // The receiver may be gone.
             let _ = report.send(exit);
         });
         Box::pin(async move { reported.await.unwrap_or(ProcessExit::Unknown) })
+    }
+
+    /// Reads on from a process of before a restart in place.
+    fn continues(self: &Rc<Self>, process: RunningProcess) -> RunningProcess {
+        let RunningProcess { pid, exit, .. } = process;
+        let kept = self.outputs.borrow().get(&pid).cloned();
+        let output = kept.map(|kept| Receiver::from_owned_fd(kept.try_clone()?)).transpose();
+        match output {
+            Ok(Some(output)) => {
+                spawn(process_output::forward(output, pid, self.on_health_change(pid), self.log.clone()));
+            }
+            Ok(None) => {}
+            Err(error) => warn!(self.log, "the output of a HAProxy process is lost"; "pid" => pid, "error" => %error),
+        }
+        let shared = Rc::clone(self);
+        let ended = async move {
+            let exit = exit.await;
+            shared.outputs.borrow_mut().remove(&pid);
+            exit
+        };
+        RunningProcess { pid, exit: Box::pin(ended), runtime: None, is_continued: self.continued == Some(pid) }
     }
 
     async fn find_orphan(&self) -> Option<RunningProcess> {

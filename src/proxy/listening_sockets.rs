@@ -14,6 +14,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::rc::{Rc, Weak};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr, ReusePort};
@@ -29,17 +30,57 @@ use tokio::time::Instant;
 
 use super::port_holder;
 
-/// The kernel's listening TCP sockets.
+/// The kernel's listening sockets.
 #[derive(Default)]
 pub struct KernelListeningSockets {
     /// The last result of the search for the process that holds a port, with its time.
     holders: RefCell<BTreeMap<SocketAddr, (Instant, Option<String>)>>,
+    open: OpenSockets,
+    /// The sockets from before a restart in place, until they are held; `None` where there was none.
+    continued: Option<RefCell<Vec<Held>>>,
+}
+
+/// The sockets that are open now, for a restart in place.
+#[derive(Clone, Default)]
+pub struct OpenSockets(Rc<RefCell<Vec<Weak<OwnedFd>>>>);
+
+impl OpenSockets {
+    /// Returns them.
+    pub fn all(&self) -> Vec<Rc<OwnedFd>> {
+        self.0.borrow().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn add(&self, socket: &Rc<OwnedFd>) {
+        let mut open = self.0.borrow_mut();
+        open.retain(|socket| socket.strong_count() > 0);
+        open.push(Rc::downgrade(socket));
+    }
 }
 
 impl KernelListeningSockets {
     /// Returns an instance without open sockets.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns an instance that still has these sockets, which were open before a restart in place.
+    pub fn continuing(sockets: Vec<Rc<OwnedFd>>) -> Self {
+        let sockets = sockets.into_iter().filter_map(|socket| Held::of(socket).ok().flatten()).collect();
+        Self { continued: Some(RefCell::new(sockets)), ..Self::default() }
+    }
+
+    /// Returns the open sockets, now and later.
+    pub fn open_sockets(&self) -> OpenSockets {
+        self.open.clone()
+    }
+
+    fn held(&self, socket: OwnedFd, address: ListenAddress) -> Box<dyn HeldSocket> {
+        self.boxed(Held { socket: Rc::new(socket), address })
+    }
+
+    fn boxed(&self, held: Held) -> Box<dyn HeldSocket> {
+        self.open.add(&held.socket);
+        Box::new(held)
     }
 
     fn failure(&self, address: SocketAddr, error: Errno) -> String {
@@ -89,13 +130,17 @@ impl ListeningSockets for KernelListeningSockets {
                 let listener = listener.map_err(|error| self.failure(*address, error))?;
                 self.holders.borrow_mut().remove(address);
                 let address = listener.local_addr().map_err(|error| format!("cannot read back {address}: {error}"))?;
-                Ok(Box::new(Held { socket: listener.into(), address: address.into() }))
+                Ok(self.held(listener.into(), address.into()))
             }
-            ListenAddress::Unix(path) => Ok(Box::new(Held { socket: listening_at(path)?, address: address.clone() })),
+            ListenAddress::Unix(path) => Ok(self.held(listening_at(path)?, address.clone())),
         }
     }
 
     fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String> {
+        if self.continued.is_some() {
+            // Copies would be of the sockets that are held already.
+            return Ok(Vec::new());
+        }
         let what = format!("cannot take over the listening sockets of HAProxy process {pid}");
         let process =
             i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| format!("{what}: no such process"))?;
@@ -113,11 +158,16 @@ impl ListeningSockets for KernelListeningSockets {
             listening.swap_remove(place);
             let copy = pidfd_getfd(&pidfd, descriptor, PidfdGetfdFlags::empty())
                 .map_err(|error| format!("{what}: {}", refused(&error.into())))?;
-            let copy = Held::from_copy(copy).map_err(|error| format!("{what}: {error}"))?;
-            held.extend(copy.map(|held| Box::new(held) as Box<dyn HeldSocket>));
+            let copy = Held::of(Rc::new(copy)).map_err(|error| format!("{what}: {error}"))?;
+            held.extend(copy.map(|held| self.boxed(held)));
         }
         held.sort_by_key(|socket| socket.address());
         Ok(held)
+    }
+
+    fn continued(&self) -> Vec<Box<dyn HeldSocket>> {
+        let continued = self.continued.iter().flat_map(RefCell::take);
+        continued.map(|held| self.boxed(held)).collect()
     }
 }
 
@@ -180,22 +230,22 @@ fn unix_listener(path: &str) -> io::Result<OwnedFd> {
 }
 
 struct Held {
-    socket: OwnedFd,
+    socket: Rc<OwnedFd>,
     address: ListenAddress,
 }
 
 impl Held {
-    /// Returns the copy of a listening socket; `None` where its address cannot be held: that of a unix socket without a
-    /// file, or of the Runtime API.
-    fn from_copy(copy: OwnedFd) -> io::Result<Option<Self>> {
-        let name: SockaddrStorage = getsockname(copy.as_raw_fd())?;
+    /// Returns a listening socket by its name in the kernel; `None` where its address cannot be held: that of a unix socket
+    /// without a file, or of the Runtime API.
+    fn of(socket: Rc<OwnedFd>) -> io::Result<Option<Self>> {
+        let name: SockaddrStorage = getsockname(socket.as_raw_fd())?;
         let address = match (name.as_sockaddr_in(), name.as_sockaddr_in6(), name.as_unix_addr()) {
             (Some(ip), ..) => Some(SocketAddr::from(SocketAddrV4::from(*ip)).into()),
             (_, Some(ip), _) => Some(SocketAddr::from(SocketAddrV6::from(*ip)).into()),
             (.., Some(unix)) => unix.path().and_then(Path::to_str).and_then(bound_path),
             _ => None,
         };
-        Ok(address.map(|address| Self { socket: copy, address }))
+        Ok(address.map(|address| Self { socket, address }))
     }
 }
 

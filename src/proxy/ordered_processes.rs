@@ -2,6 +2,7 @@
 //!
 //! The variants differ only in the order, which is a `Runner` each.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ struct Shared {
     socket_path: PathBuf,
     socket: HaproxySocket,
     watched: WatchedProcesses,
+    /// The process that served before a restart in place, with the live file.
+    continued: Cell<Option<u32>>,
     log: Logger,
 }
 
@@ -51,9 +54,16 @@ impl OrderedProcesses {
             socket_path: socket_path.to_owned(),
             socket: HaproxySocket::new(socket_path, log.clone()),
             watched: WatchedProcesses::of(config_path, log.clone()),
+            continued: Cell::new(None),
             log,
         };
         Self { shared: Rc::new(shared) }
+    }
+
+    /// The same after a restart in place, before which this process served with the live file.
+    pub fn continuing(self, serving: Option<u32>) -> Self {
+        self.shared.continued.set(serving);
+        self
     }
 }
 
@@ -75,7 +85,8 @@ impl ProxyProcesses for OrderedProcesses {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {
             let pid = shared.serving().await?.pid;
-            if shared.watched.knows(pid) { None } else { shared.watched.watch_this(pid).await }
+            let process = if shared.watched.knows(pid) { None } else { shared.watched.watch_this(pid).await }?;
+            Some(RunningProcess { is_continued: shared.continued.get() == Some(pid), ..process })
         })
     }
 
@@ -129,6 +140,7 @@ impl Shared {
                 pid,
                 exit: Box::pin(unseen(self.socket_path.clone(), pid, self.log.clone())),
                 runtime: None,
+                is_continued: false,
             },
         }
     }

@@ -117,6 +117,7 @@ impl WatchedProcesses {
             pid,
             exit: Box::pin(async move { reported.await.unwrap_or(ProcessExit::Unknown) }),
             runtime: None,
+            is_continued: false,
         })
     }
 

@@ -79,6 +79,7 @@ fn endpoints() -> Vec<Endpoint> {
         post("/api/v1/refresh", || web::to(orders::refresh_all)),
         post("/api/v1/refresh/{service}", || web::to(orders::refresh)),
         post("/api/v1/reload", || web::to(orders::reload)),
+        post("/api/v1/restart", || web::to(orders::restart)),
         post("/api/v1/holds/accept", || web::to(orders::accept_definitions)),
         post("/api/v1/holds/reject", || web::to(orders::reject_definitions)),
         post("/api/v1/holds/{service}/accept", || web::to(orders::accept)),

@@ -20,6 +20,7 @@ use proxymgr_actors::model::ServiceName;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState};
 use serde::{Deserialize, Serialize};
 
+use super::restarts::Restart;
 use super::severity::Severity;
 use super::view::OwnProblem;
 
@@ -52,6 +53,8 @@ pub enum ConcernKind {
     ListenerDown,
     /// Records of the log were dropped.
     LogDropped,
+    /// A restart in place failed, and the previous program runs.
+    RestartFailed,
     /// A certificate of the operator cannot be used, or their directory cannot be read.
     CertificateInvalid,
     /// A certificate expires soon, or is expired.
@@ -175,6 +178,13 @@ impl Concern {
     pub fn of_listener(problem: &OwnProblem) -> Self {
         let advice = "HAProxy is managed regardless; retried every few seconds";
         Self::new(ConcernKind::ListenerDown, problem.text.clone(), Some(problem.since_unix_ms), advice)
+    }
+
+    /// A restart in place that failed.
+    pub fn of_restart(restart: &Restart) -> Option<Self> {
+        let text = format!("the restart failed, proxymgr {} runs again: {}", restart.from, restart.failure()?);
+        let advice = "correct the cause and run `proxymgr restart` again; HAProxy is managed meanwhile";
+        Some(Self::new(ConcernKind::RestartFailed, text, Some(restart.at_unix_ms), advice))
     }
 
     /// A log that lost records.

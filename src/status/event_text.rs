@@ -76,6 +76,8 @@ pub fn describe(event: &Event) -> EventText {
         }
         Event::OutputChanged { output } => ("output", format!("{output} updated"), Plain),
         Event::ProxyExited { pid, how } => ("HAProxy exit", format!("process {pid} exited unexpectedly: {how}"), Bad),
+        Event::Restarted { from, to } => ("restarted", format!("proxymgr {to} runs in place of {from}"), Good),
+        Event::RestartFailed { why } => ("restart failed", format!("the previous program runs: {why}"), Bad),
         Event::OldProxyEnded { pid, how } => ("old process", format!("{pid} has drained and exited: {how}"), Plain),
         Event::OldProxyStopped { pid, why, connections } => {
             let lost = connections.map(|count| format!(" with {count} connections")).unwrap_or_default();

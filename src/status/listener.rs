@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,12 +15,15 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse, HttpServer};
+use futures_util::future::join_all;
 use nix::sys::socket::{setsockopt, sockopt};
 use proxymgr_actors::limits::{
-    STATUS_CONNECTIONS_MAX, STATUS_HEAD_TIMEOUT, STATUS_IDLE_TIMEOUT, STATUS_SEND_BUFFER_BYTES, STATUS_UNREAD_TIMEOUT,
+    RESTART_STATUS_WAIT, STATUS_CONNECTIONS_MAX, STATUS_HEAD_TIMEOUT, STATUS_IDLE_TIMEOUT, STATUS_SEND_BUFFER_BYTES,
+    STATUS_UNREAD_TIMEOUT,
 };
 use rustls::ServerConfig;
 use slog::Logger;
+use tokio::time::timeout;
 
 use super::access::{Access, Secrets};
 use super::gate::audit::Audit;
@@ -41,6 +45,17 @@ pub struct StatusListener {
     address: Cell<Option<SocketAddr>>,
     /// The path of the unix socket, which is removed at the end.
     socket_path: RefCell<Option<PathBuf>>,
+    /// Copies of the sockets, for a restart in place.
+    sockets: RefCell<OpenSockets>,
+}
+
+/// The sockets on which a listener is open.
+#[derive(Debug, Default)]
+pub struct OpenSockets {
+    /// The TCP socket.
+    pub tcp: Option<OwnedFd>,
+    /// The unix socket.
+    pub unix: Option<OwnedFd>,
 }
 
 impl StatusListener {
@@ -73,6 +88,7 @@ impl StatusListener {
             servers: RefCell::default(),
             address: Cell::new(None),
             socket_path: RefCell::default(),
+            sockets: RefCell::default(),
         })
     }
 
@@ -94,6 +110,7 @@ impl StatusListener {
         let address = socket.local_addr().map_err(cannot_start)?;
         limit_connections(&socket).map_err(|errno| cannot_start(errno.into()))?;
         let tls = self.secrets.certificate.as_ref().map(ServerCertificate::server_config).transpose()?;
+        self.sockets.borrow_mut().tcp = Some(socket.as_fd().try_clone_to_owned().map_err(cannot_start)?);
         self.run(self.site.clone().serve(Socket::Tcp(socket, tls.map(Box::new))).map_err(cannot_start)?);
         self.address.set(Some(address));
         Ok(())
@@ -102,6 +119,7 @@ impl StatusListener {
     /// Serves on a bound unix socket, too, without TLS.
     pub fn serve_unix(&self, socket: UnixListener, path: PathBuf) -> Result<(), String> {
         socket.set_nonblocking(true).map_err(cannot_start)?;
+        self.sockets.borrow_mut().unix = Some(socket.as_fd().try_clone_to_owned().map_err(cannot_start)?);
         self.run(self.site.clone().serve(Socket::Unix(socket)).map_err(cannot_start)?);
         self.socket_path.replace(Some(path));
         Ok(())
@@ -120,6 +138,17 @@ impl StatusListener {
     /// Its TCP address; none while it has none.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.address.get()
+    }
+
+    /// Ends its answers within [`RESTART_STATUS_WAIT`], and returns its sockets, where new clients wait for the next
+    /// program.
+    pub async fn leave(&self) -> OpenSockets {
+        let servers = self.servers.take();
+        let ended = join_all(servers.iter().map(|server| server.stop(true)));
+        // Those that take longer are interrupted.
+        let _ = timeout(RESTART_STATUS_WAIT, ended).await;
+        self.socket_path.take();
+        self.sockets.take()
     }
 
     /// Stops it without waiting for readers.

@@ -10,6 +10,7 @@
 //! | [`report`], [`readiness`], [`concern`], [`severity`] | status, readiness, problems |
 //! | [`source_state`], [`server_counts`] | the state of a source, servers by state |
 //! | [`evidence`] | what speaks for or against a blocked change |
+//! | [`restarts`] | orders of a restart in place, and the last result |
 //! | [`certificate_report`] | the operator's certificates, without their keys |
 //! | [`event_text`], [`server_history`], [`mod@format`] | events, the history of a server, numbers and times as text |
 //! | [`natural_order`] | order of names with numbers |
@@ -41,6 +42,7 @@ pub mod problem;
 pub mod readiness;
 pub mod rendered;
 pub mod report;
+pub mod restarts;
 pub mod server_counts;
 pub mod server_history;
 pub mod severity;

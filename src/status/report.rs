@@ -9,6 +9,7 @@ use super::certificate_report::CertificateStates;
 use super::concern::{self, Concern};
 use super::format::{counted, grouped};
 use super::readiness::{self, Readiness};
+use super::restarts::Restart;
 use super::severity::Severity;
 use super::view::{OwnProblem, States};
 
@@ -43,6 +44,9 @@ pub struct DaemonFacts {
     pub uptime_s: u64,
     /// Path of the haproxy.cfg that it writes.
     pub config_path: String,
+    /// The last restart in place, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
     /// Problems that no actor knows; they are among the concerns of the status.
     #[serde(skip)]
     pub problems: Vec<OwnProblem>,
@@ -65,6 +69,7 @@ impl StatusReport {
         let readiness = Readiness::from_blockers(&concerns, &actors);
         concerns.extend(daemon.problems.iter().map(Concern::of_listener));
         concerns.extend(daemon.log_loss.iter().map(Concern::of_log));
+        concerns.extend(daemon.restart.iter().filter_map(Concern::of_restart));
         concerns.extend(concern::of_certificates(&daemon.certificates));
         concerns.extend(concern::by_cause(concern::concerns(&actors)));
         let severity = concerns.iter().map(|concern| concern.severity).max().unwrap_or_default();

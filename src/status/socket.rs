@@ -47,6 +47,13 @@ pub fn bind(path: &Path, group: Option<Gid>) -> Result<UnixListener, String> {
     Ok(socket)
 }
 
+/// Whether a socket was bound for this path and clients still find it there.
+pub fn is_bound_for(socket: &UnixListener, path: Option<&Path>) -> bool {
+    let bound = socket.local_addr().ok();
+    let bound = bound.as_ref().and_then(|address| address.as_pathname());
+    path.is_some_and(|path| bound == Some(&*beside(path, "new")) && path.exists())
+}
+
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }

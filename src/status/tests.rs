@@ -63,6 +63,7 @@ fn identity() -> Identity {
         listening: Arc::default(),
         dropped_records: Arc::default(),
         certificates: Arc::default(),
+        restarts: Arc::default(),
     }
 }
 

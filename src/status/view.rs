@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::certificate_report::CertificateReport;
 use super::report::DaemonFacts;
+use super::restarts::Restarts;
 use crate::dropped_records::DroppedRecords;
 
 /// Answer to a question to the actors; on the thread of the listener.
@@ -191,6 +192,8 @@ pub struct Identity {
     pub dropped_records: Arc<DroppedRecords>,
     /// The operator's certificates.
     pub certificates: Arc<CertificateReport>,
+    /// Restarts in place.
+    pub restarts: Arc<Restarts>,
 }
 
 /// Why the daemon does not listen everywhere that it should.
@@ -238,6 +241,7 @@ impl Identity {
             dropped_records: self.dropped_records.count(),
             log_loss: self.log_loss(),
             certificates: self.certificates.at(self.clock.unix_ms()),
+            restart: self.restarts.last(),
         }
     }
 

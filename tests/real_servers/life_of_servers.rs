@@ -94,7 +94,7 @@ async fn manager(settings: &Settings) -> Actors {
     let binary = HaproxyBinary::of(&settings.haproxy);
     let version = supported_version(&binary).await.expect("HAProxy is installed");
     let discovery = adapters::Discovery::to_look(settings, &log).expect("the settings are good");
-    let outside = adapters::outside(settings, &discovery, &binary, &log);
+    let (outside, _) = adapters::outside(settings, &discovery, &binary, None, &log);
     std::fs::create_dir_all(&settings.state_dir).expect("a new directory");
     let restored = saved_state::load(&adapters::saved_state_path(settings)).state;
     Actors::start(outside, adapters::orders(settings, Some(version), restored), Clock::starting_at(1), &log)

@@ -20,6 +20,7 @@ mod record_and_replay;
 mod refused_definitions;
 mod reloads;
 mod removed_definitions;
+mod restarts;
 mod slots;
 mod stage;
 mod state_file;

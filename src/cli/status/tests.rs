@@ -49,6 +49,7 @@ fn report(watcher: WatcherState) -> StatusReport {
         started_at_unix_ms: 0,
         uptime_s: 3_700,
         config_path: "/etc/haproxy/haproxy.cfg".into(),
+        restart: None,
         problems: Vec::new(),
         dropped_records: 0,
         log_loss: None,

@@ -40,6 +40,7 @@ fn report(services: &[(&str, &[ServerState])]) -> StatusReport {
         started_at_unix_ms: 0,
         uptime_s: 61,
         config_path: "/x".into(),
+        restart: None,
         problems: Vec::new(),
         dropped_records: 0,
         log_loss: None,

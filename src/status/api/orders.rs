@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NoQuery, last_ready, no_answer};
 use crate::status::problem::Problem;
-use crate::status::view::View;
+use crate::status::view::{Identity, View};
 
 /// Result of an order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,6 +73,13 @@ pub async fn refresh(_: Query<NoQuery>, view: Data<dyn View>, name: Path<String>
 pub async fn reload(_: Query<NoQuery>, view: Data<dyn View>, body: Bytes) -> Answer {
     let ReloadBody { reason } = read_body(&body)?;
     execute(&view, Order::Reload { reason: reason_of(reason)? }).await
+}
+
+/// `POST /restart`. The result is in the status.
+pub async fn restart(_: Query<NoQuery>, identity: Data<Identity>, body: Bytes) -> Answer {
+    read_body::<Nothing>(&body)?;
+    let ordered = identity.restarts.order(identity.clock.unix_ms());
+    Ok(HttpResponse::Ok().json(ordered.map_err(|why| Problem::new(StatusCode::CONFLICT, why))?))
 }
 
 /// `POST /holds/accept`.

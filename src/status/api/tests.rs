@@ -8,6 +8,7 @@ mod schema;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::header::AUTHORIZATION;
@@ -23,6 +24,7 @@ use crate::status::certificate_report::tests::shop;
 use crate::status::client::{DaemonAddress, StatusClient, url_of};
 use crate::status::listener::{StatusListener, bind};
 use crate::status::part;
+use crate::status::restarts::Restarts;
 use crate::status::view::Identity;
 use crate::token::Token;
 
@@ -30,6 +32,9 @@ fn listen() -> StatusListener {
     let clock = Clock::starting_at(100_000);
     let certificates = CertificateReport::default();
     certificates.set(&shop("CN=Shop", "the key is missing"), &["unreadable".into()], 1_000);
+    let (restarts, ordered) = Restarts::possible(Duration::from_secs(5));
+    // Orders are accepted as long as there is a receiver.
+    std::mem::forget(ordered);
     let identity = Identity {
         version: "0.1.0",
         commit: "abc",
@@ -39,6 +44,7 @@ fn listen() -> StatusListener {
         listening: Arc::default(),
         dropped_records: Arc::default(),
         certificates: Arc::new(certificates),
+        restarts,
     };
     let access = Access { token: TokenSource::Given(Token::new(TOKEN).unwrap()), ..Access::default() };
     let mut parts = part::own();

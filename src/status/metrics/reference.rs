@@ -136,6 +136,7 @@ fn sample() -> Scrape {
         started_at_unix_ms: 0,
         uptime_s: 0,
         config_path: "/x".into(),
+        restart: None,
         problems: Vec::new(),
         dropped_records: 0,
         log_loss: None,

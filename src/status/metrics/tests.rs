@@ -18,6 +18,7 @@ fn scrape(states: Vec<ActorState>, per_service: bool) -> Scrape {
         started_at_unix_ms: 1_500,
         uptime_s: 60,
         config_path: "/x".into(),
+        restart: None,
         problems: Vec::new(),
         dropped_records: 0,
         log_loss: None,

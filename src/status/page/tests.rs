@@ -159,6 +159,7 @@ fn listen(world: &Arc<World>) -> StatusListener {
         listening: Arc::default(),
         dropped_records: Arc::default(),
         certificates: Arc::clone(&world.certificates),
+        restarts: Arc::default(),
     };
     let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let view: Arc<dyn View> = Arc::clone(world) as _;
@@ -314,6 +315,7 @@ async fn number_of_streams_is_limited() {
         listening: Arc::default(),
         dropped_records: Arc::default(),
         certificates: Arc::default(),
+        restarts: Arc::default(),
     };
     let board = std::rc::Rc::new(super::board::Board::new(view, identity, None));
     let streams = super::stream::Streams::new(board);

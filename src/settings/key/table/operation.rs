@@ -3,6 +3,7 @@
 use super::super::TakesEffect::{OnReload, OnRestart};
 use super::super::Unset::{Empty, Otherwise, Text};
 use super::super::{Key, Kind, LEVELS, key};
+use super::{DAY, duration};
 
 /// `status`, `metrics`, `outputs`, `state_dir`, `record` and `log`.
 pub(super) const OPERATION: &[Key] = &[
@@ -135,6 +136,14 @@ pub(super) const OPERATION: &[Key] = &[
         "The directory for the last good hosts of every service and other state that survives a restart.",
     )
     .details("With it proxymgr serves at once even if discovery is not reachable when it starts."),
+    key(
+        "restart_timeout",
+        duration(1_000, DAY),
+        Text("60s"),
+        OnReload,
+        "How long a new program may take to be ready after `proxymgr restart`. Then the previous program runs again.",
+    )
+    .details("The first lists of hosts are waited for up to 10 s, and HAProxy checks the whole configuration once."),
     key(
         "record",
         Kind::Path,

@@ -47,7 +47,9 @@ fn next(event: Option<&Event>) -> Option<Event> {
         Some(Event::ProxyExited { .. }) => Event::OldProxyEnded { pid: 1, how: some() },
         Some(Event::OldProxyEnded { .. }) => Event::OldProxyStopped { pid: 1, why: some(), connections: None },
         Some(Event::OldProxyStopped { .. }) => Event::HealthChanged { up: false, check: some() },
-        Some(Event::HealthChanged { .. }) => Event::DriftFound { what: some() },
+        Some(Event::HealthChanged { .. }) => Event::Restarted { from: some(), to: some() },
+        Some(Event::Restarted { .. }) => Event::RestartFailed { why: some() },
+        Some(Event::RestartFailed { .. }) => Event::DriftFound { what: some() },
         Some(Event::DriftFound { .. }) => return None,
     })
 }
