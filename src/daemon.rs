@@ -84,14 +84,6 @@ pub struct Daemon {
     lock: InstanceLock,
 }
 
-/// How a daemon ended.
-enum Ended {
-    /// A signal stopped it.
-    Stopped,
-    /// Another program takes over in this process.
-    Succeeded(Box<Succession>),
-}
-
 /// Why a daemon ends.
 enum Ending {
     Stop,
@@ -131,17 +123,15 @@ impl Daemon {
 
     /// Runs until a signal stops it. `when_ready` is called once, when HAProxy runs.
     pub fn run(self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
-        match System::new().block_on(self.serve(when_ready))? {
-            Ended::Stopped => Ok(()),
-            Ended::Succeeded(succession) => Err(succession.execute()),
-        }
+        System::new().block_on(self.serve(when_ready))
     }
 
-    async fn serve(mut self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<Ended, Failure> {
+    async fn serve(mut self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
         // From here on, signals are handled and no longer end the process.
         let mut signals = Signals::install()?;
         let inherited = self.inheritance.take();
         if inherited.is_some() {
+            restart::restore_name();
             restart::accept_signals();
             restart::reap_children(&self.log);
         }
@@ -195,19 +185,22 @@ impl Daemon {
         let succession = match ending {
             Ending::Stop => {
                 parts.stop(&self.settings, &mut signals).await;
-                return Ok(Ended::Stopped);
+                return Ok(());
             }
             Ending::Restart(restart, program) => {
-                let left = parts.leave(self.lock, &mut signals).await?;
+                let left = parts.leave(self.lock).await?;
                 info!(self.log, "executing the new program"; "path" => %program.path.display());
                 Succession::of_new(program, restart, left)?
             }
             Ending::FallBack(restart, previous) => {
-                let left = parts.leave(self.lock, &mut signals).await?;
+                let left = parts.leave(self.lock).await?;
                 Succession::of_previous(previous, restart, left)
             }
         };
-        Ok(Ended::Succeeded(Box::new(succession)))
+        // Writes the remaining records.
+        drop(self.logging);
+        let stop_requested = signals.stop_is_pending().await;
+        Err(succession.execute(stop_requested))
     }
 
     fn identity(

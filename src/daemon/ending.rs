@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{OnStop, ProxyPolicy};
 use proxymgr_actors::wiring::Actors;
@@ -47,8 +46,6 @@ pub struct Left {
     pub kept: Kept,
     /// Whether the daemon was ready.
     pub was_ready: bool,
-    /// Whether a signal to stop came meanwhile, which is for the next program.
-    pub stop_requested: bool,
 }
 
 impl Parts {
@@ -92,7 +89,7 @@ impl Parts {
     ///
     /// # Errors
     /// The lock cannot be passed on.
-    pub async fn leave(self, lock: InstanceLock, signals: &mut Signals) -> Result<Left, Failure> {
+    pub async fn leave(self, lock: InstanceLock) -> Result<Left, Failure> {
         notify::reloading();
         let (was_ready, serving) = restart::settled(&self.actors).await;
         let OpenSockets { tcp, unix } = match &self.listener {
@@ -110,6 +107,6 @@ impl Parts {
             processes: self.keeping.processes(serving.filter(|_| is_current)),
             status: StatusSockets { tcp: tcp.map(Rc::new), unix: unix.map(Rc::new) },
         };
-        Ok(Left { kept, was_ready, stop_requested: signals.next_stop().now_or_never().is_some() })
+        Ok(Left { kept, was_ready })
     }
 }

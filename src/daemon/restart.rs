@@ -45,8 +45,6 @@ const HANDLED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, S
 pub struct Succession {
     inheritance: Inheritance,
     next: Next,
-    /// Whether the next program has to stop.
-    stop_requested: bool,
 }
 
 enum Next {
@@ -62,33 +60,34 @@ impl Succession {
     /// # Errors
     /// The file of the running program cannot be kept, so that there would be no way back.
     pub fn of_new(program: Program, restart: Restart, left: Left) -> Result<Self, Failure> {
-        let Left { kept, was_ready, stop_requested } = left;
+        let Left { kept, was_ready } = left;
         let no_way_back = |error| Failure::CannotStart(format!("/proc/self/exe cannot be opened: {error}"));
         let file = Rc::new(program::running_file().map_err(no_way_back)?);
         let previous = Some(Previous { file, arguments: program.arguments.clone() });
         let inheritance = Inheritance { restart, was_ready, kept, previous };
-        Ok(Self { inheritance, next: Next::New(program), stop_requested })
+        Ok(Self { inheritance, next: Next::New(program) })
     }
 
     /// The program from before takes over again.
     pub fn of_previous(previous: Previous, restart: Restart, left: Left) -> Self {
-        let Left { kept, was_ready, stop_requested } = left;
+        let Left { kept, was_ready } = left;
         let inheritance = Inheritance { restart, was_ready, kept, previous: None };
-        Self { inheritance, next: Next::Previous(previous), stop_requested }
+        Self { inheritance, next: Next::Previous(previous) }
     }
 
     /// Ends a program that failed before it was ready: the program from before takes over. Returns only where there is none.
     pub fn after_failure(inheritance: Inheritance, failure: Failure) -> Failure {
         let Inheritance { restart, was_ready, kept, previous } = inheritance;
         let Some(previous) = previous else { return failure };
-        let left = Left { kept, was_ready, stop_requested: false };
+        let left = Left { kept, was_ready };
         let restart = restart.failed(format!("proxymgr {BUILD}: {failure}"));
-        Self::of_previous(previous, restart, left).execute()
+        Self::of_previous(previous, restart, left).execute(false)
     }
 
-    /// Executes it. Returns only on failure; HAProxy keeps serving then, too.
-    pub fn execute(self) -> Failure {
-        let Self { mut inheritance, next, stop_requested } = self;
+    /// Executes it, and makes it stop if that was requested meanwhile. Returns only on failure; HAProxy keeps serving then,
+    /// too.
+    pub fn execute(self, stop_requested: bool) -> Failure {
+        let Self { mut inheritance, next } = self;
         let handled: SigSet = HANDLED.into_iter().collect();
         // An error is only possible for an invalid set, or an invalid signal.
         let _ = handled.thread_block();
@@ -242,6 +241,12 @@ impl Restarter {
         actors.record(JournalEntry::new(Event::RestartFailed { why }));
         self.restarts.set(restart);
     }
+}
+
+/// Gives this process its name again: the kernel names it after the descriptor that a previous program is executed by.
+pub fn restore_name() {
+    // Only monitoring of processes by name would notice a failure.
+    let _ = nix::sys::prctl::set_name(c"proxymgr");
 }
 
 /// Handles signals that came while no program did. Must be called after handlers are installed.

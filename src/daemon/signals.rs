@@ -1,9 +1,16 @@
 //! The signals that the daemon handles.
 
+use std::time::Duration;
+
+use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 
 use super::process;
 use crate::failure::Failure;
+
+/// The shortest time for which the thread is idle.
+const IDLE: Duration = Duration::from_millis(1);
 
 /// The request behind a signal.
 pub enum Request {
@@ -57,6 +64,13 @@ impl Signals {
     /// Resolves at the next signal that stops the daemon.
     pub async fn next_stop(&mut self) -> &'static str {
         Self::stop(&mut self.terminate, &mut self.interrupt).await
+    }
+
+    /// Returns whether a signal to stop came that nobody was told of.
+    pub async fn stop_is_pending(&mut self) -> bool {
+        // Signals are passed on when the thread is idle.
+        sleep(IDLE).await;
+        self.next_stop().now_or_never().is_some()
     }
 
     async fn stop(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
