@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::limits::ORDER_REASON_CHARS_MAX;
-use crate::model::{AdminState, BlockedChange, OperatorChoice, ServerName, ServiceName};
+use crate::model::{AdminState, BlockedChange, OperatorChoice, Orderer, ServerName, ServiceName};
 
 /// An order of an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct SetServer {
     /// The reason, for later readers.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Who gives it; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Orderer>,
 }
 
 /// An operator's decision about a list that the guard blocked.

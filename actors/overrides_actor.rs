@@ -88,7 +88,7 @@ impl OverridesActor {
 
     /// Returns the override of an order, if the order is valid.
     fn choice(&self, order: &SetServer) -> Result<OperatorChoice, OrderRefused> {
-        let SetServer { service: name, server, state, for_ms, reason } = order;
+        let SetServer { service: name, server, state, for_ms, reason, by } = order;
         let reason = printable(reason.clone())?;
         if *for_ms == Some(0) {
             return Err(OrderRefused::Invalid("the duration must be longer than 0".to_owned()));
@@ -103,7 +103,7 @@ impl OverridesActor {
         let since_unix_ms = self.clock.unix_ms();
         let until_unix_ms = for_ms.map(|for_ms| since_unix_ms.saturating_add(for_ms));
         let gone_unix_ms = (!discovered.contains_key(server)).then_some(since_unix_ms);
-        Ok(OperatorChoice { state: *state, reason, since_unix_ms, until_unix_ms, gone_unix_ms })
+        Ok(OperatorChoice { state: *state, reason, since_unix_ms, until_unix_ms, gone_unix_ms, by: by.clone() })
     }
 
     /// Sends all overrides of this service; none, where it is no longer defined.

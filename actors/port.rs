@@ -25,7 +25,7 @@ use crate::message::server_health::ServerHealthReported;
 use crate::message::sources::{DefinitionsSeen, HostsSeen};
 use crate::model::{
     BackendCommand, CertificateChange, CertificateLists, HostList, ListenAddress, Observation, ObservedRoutes,
-    OperatorChoice, PersistentId, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand, ServerName, ServerTraffic,
+    OperatorChoice, PersistentId, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand, SectionTraffic, ServerName,
     ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,
 };
 
@@ -170,8 +170,8 @@ pub trait RuntimeApi {
 pub trait TrafficReader {
     /// Returns the traffic of every section. Its cost grows with the sections, not with the servers.
     fn sections(&self) -> PortFuture<Result<BTreeMap<ServiceName, Traffic>, RuntimeError>>;
-    /// Returns the traffic of the servers of one section.
-    fn servers(&self, service: &ServiceName) -> PortFuture<Result<BTreeMap<ServerName, ServerTraffic>, RuntimeError>>;
+    /// Returns the traffic of one section and of its servers.
+    fn section(&self, service: &ServiceName) -> PortFuture<Result<SectionTraffic, RuntimeError>>;
 }
 
 // ---- configuration file and processes ---------------------------------------------------------------------------

@@ -305,6 +305,9 @@ pub struct DefinitionFacts {
     /// Its domains, with its path prefix, if any.
     #[serde(default)]
     pub domains: Vec<String>,
+    /// The tags that its source looks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// The guard's `min_hosts`: a list with fewer hosts is blocked.
     #[serde(default)]
     pub min_hosts: usize,

@@ -75,7 +75,7 @@ impl World {
             things.oracle.choices.order(service, host);
             things.oracle.life(service)
         });
-        let order = SetServer { service: id.service, server: id.server, state, for_ms, reason: None };
+        let order = SetServer { service: id.service, server: id.server, state, for_ms, reason: None, by: None };
         let answer = self.order(Order::SetServer(order)).await;
         self.with(|things| {
             // The removal of a service ends its overrides.

@@ -87,7 +87,8 @@ mod tests {
     }
 
     fn chosen(state: AdminState, until_unix_ms: Option<u64>) -> OverrideSet {
-        let choice = OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms, gone_unix_ms: None };
+        let choice =
+            OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms, gone_unix_ms: None, by: None };
         OverrideSet::restored([(name(), choice)].into())
     }
 

@@ -46,7 +46,7 @@ pub use latency::LatencyHistogram;
 pub use listen_address::{Descriptors, InvalidListenAddress, ListenAddress};
 pub use moment::Moment;
 pub use name::{InvalidName, ServerName, ServiceName};
-pub use operator_choice::OperatorChoice;
+pub use operator_choice::{OperatorChoice, Orderer};
 pub use persistent_id::{InvalidPersistentId, PersistentId};
 pub use plan_class::PlanClass;
 pub use policy::{
@@ -54,8 +54,8 @@ pub use policy::{
     Quotas, certificates_path_of, map_path_of,
 };
 pub use proxy::{
-    AgentState, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic,
-    Traffic,
+    AgentState, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, SectionTraffic, ServerId,
+    ServerTraffic, Traffic, TrafficFigures,
 };
 pub use reload_cause::{ReloadCause, ReloadReason};
 pub use requests::{Conditions, HeaderName, HeaderValue, InvalidCondition, Method, Requests, SourceNetwork};

@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 
+/// Who gave an order, and from where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orderer {
+    /// The name of the token, or the user of the process at the unix socket.
+    pub who: String,
+    /// The address, or the process.
+    pub from: String,
+}
+
 /// The state that an operator set for a server, which takes precedence over discovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorChoice {
@@ -19,4 +28,7 @@ pub struct OperatorChoice {
     /// override ends [`crate::limits::CHOICE_KEEP`] later.
     #[serde(default)]
     pub gone_unix_ms: Option<u64>,
+    /// Who ordered it; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Orderer>,
 }

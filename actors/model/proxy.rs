@@ -188,15 +188,53 @@ pub struct Traffic {
     pub rate: u64,
 }
 
-/// The traffic and health of a server, from its line in `show stat`.
+/// The traffic and health of a server, or of all servers of a section, from its line in `show stat`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerTraffic {
     /// Its sessions.
     pub traffic: Traffic,
+    /// Its figures since the start of the process.
+    pub figures: TrafficFigures,
     /// `check_desc` and `last_chk`: the result of its last check; `None` where it is not checked.
     pub check: Option<String>,
+    /// `check_duration`: how long that check took, in milliseconds.
+    pub check_ms: Option<u64>,
     /// `lastchg`: the time since its last change of state, in seconds.
     pub unchanged_s: Option<u64>,
+    /// `downtime`: how long it was down since the start of the process, in seconds.
+    pub downtime_s: Option<u64>,
+}
+
+/// Figures of a server, or of all servers of a section: totals since the start of the process, except the queue and the
+/// response time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficFigures {
+    /// `stot`: the sessions.
+    pub sessions: u64,
+    /// `qcur`: the requests that wait for it now.
+    pub queued: u64,
+    /// `hrsp_2xx` to `hrsp_5xx`: the responses by the first digit of their status, from 2 to 5; `None` in mode tcp.
+    pub responses: Option<[u64; 4]>,
+    /// `econ`: the failed connections.
+    pub connect_errors: u64,
+    /// `eresp`: the failed or aborted responses.
+    pub response_errors: u64,
+    /// `wretr` and `wredis`: the retries, and the sessions that another server got.
+    pub retries: u64,
+    /// `rtime`: the average response time of the last 1,024 requests, in milliseconds; in mode tcp that of the
+    /// connections (`ctime`). `None` without any.
+    pub response_ms: Option<u64>,
+    /// `bin` and `bout`: the bytes from clients, and to them.
+    pub bytes: (u64, u64),
+}
+
+/// The traffic of one section.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SectionTraffic {
+    /// Its servers, by their names in HAProxy.
+    pub servers: BTreeMap<ServerName, ServerTraffic>,
+    /// All of them together.
+    pub total: ServerTraffic,
 }
 
 /// The servers of one section.

@@ -179,10 +179,17 @@ fn defined(definition: &ServiceDefinition, inherited: &[Word]) -> DefinitionFact
     DefinitionFacts {
         origin: definition.origin.clone(),
         domains: domains(definition),
+        tags: tags(definition),
         min_hosts: definition.removal.min_hosts,
         certificates: definition.certificates().iter().map(ToString::to_string).collect(),
         checks_health: last.is_some_and(|option| option != "no-check"),
     }
+}
+
+/// Returns the tags that the source of a service looks for.
+fn tags(definition: &ServiceDefinition) -> Vec<String> {
+    let tags = definition.source.settings.get("tags").and_then(|tags| tags.as_array());
+    tags.into_iter().flatten().filter_map(|tag| tag.as_str()).map(ToOwned::to_owned).collect()
 }
 
 /// Returns the domains of a service as display texts.

@@ -5,16 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proxymgr_actors::decide::visible::visible;
 use proxymgr_actors::model::OperatorChoice;
 
+pub use crate::status::format::span;
+
 /// Current time, in milliseconds since 1970.
 pub fn now_unix_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A duration in milliseconds, in its two largest units.
-pub fn span(millis: u64) -> String {
-    let text = humantime::format_duration(Duration::from_secs(millis / 1_000)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// A duration in milliseconds, in its largest unit.
@@ -34,12 +30,13 @@ pub fn printable(text: &str) -> String {
     visible(text).into_owned()
 }
 
-/// An override: its state, since when, for how long yet, and why.
+/// An override: its state, since when, for how long yet, by whom, and why.
 pub fn override_text(choice: &OperatorChoice, now_unix_ms: u64) -> String {
     let (state, since) = (choice.state.as_str(), span(now_unix_ms.saturating_sub(choice.since_unix_ms)));
     let left = choice.until_unix_ms.map(|until| format!(", {} left", span(until.saturating_sub(now_unix_ms))));
     let reason = choice.reason.as_ref().map(|reason| format!(": {}", printable(reason)));
-    format!("{state} for {since}{}{}", left.unwrap_or_default(), reason.unwrap_or_default())
+    let by = choice.by.as_ref().map(|by| format!(", by {}", printable(&by.who))).unwrap_or_default();
+    format!("{state} for {since}{}{by}{}", left.unwrap_or_default(), reason.unwrap_or_default())
 }
 
 /// A text clipped to so many characters.

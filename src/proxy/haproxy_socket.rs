@@ -17,7 +17,7 @@ use proxymgr_actors::limits::{
 };
 use proxymgr_actors::model::{
     BackendCommand, CertificateChange, Observation, ObservedRoutes, ProcessInfo, RouteCommand, RuntimeCommand,
-    ServerName, ServerTraffic, ServiceName, Traffic,
+    SectionTraffic, ServerName, ServiceName, Traffic,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
@@ -203,12 +203,17 @@ impl TrafficReader for HaproxySocket {
         })
     }
 
-    fn servers(&self, service: &ServiceName) -> PortFuture<Result<BTreeMap<ServerName, ServerTraffic>, RuntimeError>> {
+    fn section(&self, service: &ServiceName) -> PortFuture<Result<SectionTraffic, RuntimeError>> {
         let shared = Rc::clone(&self.reads);
-        let request = format!("show stat {service} 4 -1\n");
+        // The backend and its servers.
+        let request = format!("show stat {service} 6 -1\n");
         Box::pin(async move {
             let table = shared.statistics(&request).await?;
-            Ok(table.rows().filter_map(|row| row.server()).collect())
+            let (backend, servers): (Vec<_>, Vec<_>) = table.rows().partition(StatisticsRow::is_backend);
+            Ok(SectionTraffic {
+                servers: servers.iter().filter_map(StatisticsRow::server).collect(),
+                total: backend.first().map(StatisticsRow::server_traffic).unwrap_or_default(),
+            })
         })
     }
 }

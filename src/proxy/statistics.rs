@@ -2,7 +2,7 @@
 //!
 //! Source: HAProxy's management guide, section 9.1. Columns are found by name, because each version adds some.
 
-use proxymgr_actors::model::{ServerName, ServerTraffic, ServiceName, Traffic};
+use proxymgr_actors::model::{ServerName, ServerTraffic, ServiceName, Traffic, TrafficFigures};
 
 /// The maximum number of lines kept of an answer: a thousand services with fifty hosts each.
 const LINES_MAX: usize = 100_000;
@@ -42,8 +42,12 @@ impl StatisticsRow<'_> {
         self.fields.get(at).map(String::as_str).filter(|text| !text.is_empty())
     }
 
+    fn known_number(&self, column: &str) -> Option<u64> {
+        self.text(column).and_then(|text| text.parse().ok())
+    }
+
     fn number(&self, column: &str) -> u64 {
-        self.text(column).and_then(|text| text.parse().ok()).unwrap_or_default()
+        self.known_number(column).unwrap_or_default()
     }
 
     fn traffic(&self) -> Traffic {
@@ -62,14 +66,40 @@ impl StatisticsRow<'_> {
 
     /// Returns the line as that of a server.
     pub fn server(&self) -> Option<(ServerName, ServerTraffic)> {
+        Some((ServerName::new(self.text("svname")?).ok()?, self.server_traffic()))
+    }
+
+    /// Returns the traffic and health of the server, or of the backend, that the line describes.
+    pub fn server_traffic(&self) -> ServerTraffic {
         let said = [self.text("check_status"), self.text("last_chk")];
         let said: Vec<&str> = said.into_iter().flatten().map(|text| text.trim_start_matches("* ")).collect();
-        let server = ServerTraffic {
+        ServerTraffic {
             traffic: self.traffic(),
+            figures: self.figures(),
             check: (!said.is_empty()).then(|| said.join(", ")),
-            unchanged_s: self.text("lastchg").and_then(|text| text.parse().ok()),
-        };
-        Some((ServerName::new(self.text("svname")?).ok()?, server))
+            check_ms: self.known_number("check_duration"),
+            unchanged_s: self.known_number("lastchg"),
+            downtime_s: self.known_number("downtime"),
+        }
+    }
+
+    fn figures(&self) -> TrafficFigures {
+        let [second, third, fourth, fifth] =
+            ["hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx"].map(|column| self.known_number(column));
+        let responses = second.zip(third).zip(fourth.zip(fifth)).map(|((a, b), (c, d))| [a, b, c, d]);
+        // Averages are 0 before the first request.
+        let time = self.known_number(if responses.is_some() { "rtime" } else { "ctime" });
+        let sessions = self.number("stot");
+        TrafficFigures {
+            sessions,
+            queued: self.number("qcur"),
+            responses,
+            connect_errors: self.number("econ"),
+            response_errors: self.number("eresp"),
+            retries: self.number("wretr").saturating_add(self.number("wredis")),
+            response_ms: time.filter(|_| sessions > 0),
+            bytes: (self.number("bin"), self.number("bout")),
+        }
     }
 }
 
@@ -119,6 +149,30 @@ mod tests {
         assert_eq!(name.as_str(), "a");
         assert_eq!(server.check.as_deref(), Some("L4CON, refused, \"x\""));
         assert_eq!(server.unchanged_s, Some(70));
+    }
+
+    #[test]
+    fn figures_of_a_server_are_read() {
+        let columns = "# pxname,svname,qcur,scur,stot,bin,bout,econ,eresp,wretr,wredis,downtime,rate,check_duration,\
+                       hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,ctime,rtime,";
+        let http = table(&format!("{columns}\nweb,a,1,2,30,400,5000,6,7,8,1,9,2,10,20,3,4,2,11,12,\n"));
+        let (_, server) = http.rows().find_map(|row| row.server()).unwrap();
+        let expected = TrafficFigures {
+            sessions: 30,
+            queued: 1,
+            responses: Some([20, 3, 4, 2]),
+            connect_errors: 6,
+            response_errors: 7,
+            retries: 9,
+            response_ms: Some(12),
+            bytes: (400, 5_000),
+        };
+        assert_eq!((server.figures, server.check_ms, server.downtime_s), (expected, Some(10), Some(9)));
+        let tcp =
+            table(&format!("{columns}\ndb,a,0,0,3,0,0,0,0,0,0,,0,,,,,,11,0,\ndb,b,0,0,0,0,0,0,0,0,0,,0,,,,,,0,0,\n"));
+        let figures: Vec<_> = tcp.rows().map(|row| row.server_traffic().figures).collect();
+        assert_eq!((figures[0].responses, figures[0].response_ms), (None, Some(11)));
+        assert_eq!(figures[1].response_ms, None, "no session yet");
     }
 
     #[test]

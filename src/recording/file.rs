@@ -243,7 +243,8 @@ mod tests {
 
         let (service, server) = (ServiceName::new("auth").unwrap(), ServerName::new("token.example.org:80").unwrap());
         let reason = Some("password: c2VjcmV0".to_owned());
-        let order = SetServer { service, server: server.clone(), state: AdminState::Drain, for_ms: None, reason };
+        let order =
+            SetServer { service, server: server.clone(), state: AdminState::Drain, for_ms: None, reason, by: None };
         let what = "server token.example.org:80 of auth drains: password: c2VjcmV0".to_owned();
         let entry = JournalEntry::new(Event::Ordered { what, order: Order::SetServer(order.clone()) });
         let recorded = outcome(entry.server(&server));

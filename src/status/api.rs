@@ -7,7 +7,6 @@ mod certificates;
 mod configuration;
 mod hosts;
 mod journal;
-mod known;
 mod last_ready;
 mod orders;
 mod plan;

@@ -39,6 +39,24 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A number of bytes: `999 B`, `1.5 MB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(1_000, "kB"), (1_000_000, "MB"), (1_000_000_000, "GB"), (1_000_000_000_000, "TB")];
+    if count < 1_000 {
+        return format!("{count} B");
+    }
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| count / unit < 1_000).unwrap_or(UNITS[UNITS.len() - 1]);
+    // Divided first, as a tenth of a large number is needed only to one digit.
+    tenths(count / (unit / 100), 100, name)
+}
+
+/// A duration in milliseconds, in its two largest units: `1h 2m`.
+pub fn span(millis: u64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(millis / 1_000)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// A time in RFC 3339: `2026-11-21T07:22:05Z`.
 pub fn rfc3339(unix_ms: u64) -> String {
     // RFC 3339 ends with the year 9999.
@@ -68,6 +86,21 @@ mod tests {
             (300_000_000, "300 s"),
         ] {
             assert_eq!(duration(micros), text);
+        }
+    }
+
+    #[test]
+    fn bytes_have_decimal_units() {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1 kB"),
+            (1_549, "1.5 kB"),
+            (2_000_000, "2 MB"),
+            (12_300_000_000, "12.3 GB"),
+            (u64::MAX, "18446744.1 TB"),
+        ] {
+            assert_eq!(bytes(count), text);
         }
     }
 

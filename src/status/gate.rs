@@ -22,12 +22,12 @@ pub mod request_body;
 
 use std::sync::Arc;
 
-use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage};
 
 use self::answer_body::AnswersInProgress;
 use self::audit::Audit;
@@ -91,6 +91,9 @@ pub async fn pass<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let verdict = gate.callers.judge(&request);
     let attempt = gate.audit.attempt(&request, &verdict);
+    if let Some(attempt) = &attempt {
+        request.extensions_mut().insert(attempt.by());
+    }
     let response = match gate.check(&mut request, verdict).await {
         Err(problem) => request.into_response(problem.answer()),
         Ok(()) => with_detail(next.call(request).await?.map_into_boxed_body()),

@@ -13,6 +13,7 @@
 //! | [`restarts`] | orders of a restart in place, and the last result |
 //! | [`certificate_report`] | the operator's certificates, without their keys |
 //! | [`event_text`], [`server_history`], [`mod@format`] | events, the history of a server, numbers and times as text |
+//! | [`known`] | the snapshots by service, the servers at one address |
 //! | [`natural_order`] | order of names with numbers |
 //! | [`view`], [`rendered`] | access to the actors, with caches |
 //! | [`config_text`], [`masking`] | the configuration, with secrets hidden |
@@ -32,6 +33,7 @@ pub mod evidence;
 pub mod format;
 pub mod gate;
 pub mod health;
+pub mod known;
 pub mod listener;
 pub mod masking;
 pub mod metrics;

@@ -23,7 +23,7 @@ pub struct StatusReport {
     /// How urgently the daemon needs attention: the severity of its worst problem.
     #[serde(default)]
     pub severity: Severity,
-    /// All problems, one per cause; those that end readiness come first.
+    /// All problems, one per cause: first those that end readiness, then the critical ones.
     pub concerns: Vec<Concern>,
     /// Snapshots of all actors.
     pub actors: Arc<Vec<ActorState>>,
@@ -67,11 +67,13 @@ impl StatusReport {
         let mut concerns = readiness::blockers(&states, Some(daemon.started_at_unix_ms));
         let actors = states.unwrap_or_default();
         let readiness = Readiness::from_blockers(&concerns, &actors);
+        let blockers = concerns.len();
         concerns.extend(daemon.problems.iter().map(Concern::of_listener));
         concerns.extend(daemon.log_loss.iter().map(Concern::of_log));
         concerns.extend(daemon.restart.iter().filter_map(Concern::of_restart));
         concerns.extend(concern::of_certificates(&daemon.certificates));
         concerns.extend(concern::by_cause(concern::concerns(&actors)));
+        concerns[blockers..].sort_by_key(|concern| std::cmp::Reverse(concern.severity));
         let severity = concerns.iter().map(|concern| concern.severity).max().unwrap_or_default();
         Self { daemon, readiness, severity, concerns, actors }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxymgr::proxy::haproxy_socket::HaproxySocket;
-use proxymgr_actors::model::ServerName;
+use proxymgr_actors::model::{SectionTraffic, ServerName};
 use proxymgr_actors::port::TrafficReader;
 use tokio::net::TcpStream;
 
@@ -31,11 +31,13 @@ async fn sessions_and_checks_are_read_of_every_version() {
         })
         .await;
         eventually(Duration::from_secs(10), "the failed check is reported", async || {
-            let servers = socket.servers(&service("web")).await.map_err(|error| error.to_string())?;
-            let server = servers.get(&ServerName::new("a").unwrap()).ok_or("no server a")?;
-            check(server.check.as_ref().is_some_and(|said| said.starts_with("L4CON")), server)
+            let section = socket.section(&service("web")).await.map_err(|error| error.to_string())?;
+            let server = section.servers.get(&ServerName::new("a").unwrap()).ok_or("no server a")?;
+            let failed = server.check.as_ref().is_some_and(|said| said.starts_with("L4CON"));
+            check(failed && server.check_ms.is_some() && server.downtime_s.is_some(), server)?;
+            check(section.servers.len() == 1 && section.total.figures.responses.is_some(), &section)
         })
         .await;
-        assert!(socket.servers(&service("nowhere")).await.unwrap().is_empty(), "{version}");
+        assert_eq!(socket.section(&service("nowhere")).await.unwrap(), SectionTraffic::default(), "{version}");
     }
 }

@@ -148,7 +148,7 @@ fn override_survives_reload_and_restart() {
         let server_name = ServerName::new(&backends[0].address().to_string()).expect("a name");
         let set = |state, reason: Option<&str>| {
             let (service, server, reason) = (service.clone(), server_name.clone(), reason.map(str::to_owned));
-            Order::SetServer(SetServer { service, server, state, for_ms: None, reason })
+            Order::SetServer(SetServer { service, server, state, for_ms: None, reason, by: None })
         };
 
         actix::System::new().block_on(async {

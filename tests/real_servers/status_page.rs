@@ -52,7 +52,7 @@ async fn text_with(browser: &Browser, parts: &[&str]) -> String {
 async fn type_token(browser: &Browser, token: &str) {
     browser.until("it asks for the token", "document.getElementById('ask').open").await;
     let answer = format!("document.querySelector('#ask input').value = '{token}'; ");
-    browser.run(&(answer + "document.querySelector('#ask .main').click()")).await;
+    browser.run(&(answer + "document.querySelector('#ask [value=ok]').click()")).await;
 }
 
 async fn console_is_empty(browser: &Browser) {
@@ -155,31 +155,37 @@ async fn blocked_change_is_accepted_on_page() {
     let browser = Browser::start(&dir).await;
     let (daemon, _files, backends) = daemon_with_problems(&dir).await;
     open(&browser, &daemon, "/").await;
-    let press = "document.querySelector('#held button.main').click()";
-    browser
-        .until(
-            "the blocked change is shown",
-            "document.querySelector('#held button.main')?.innerText.includes('Accept')",
-        )
-        .await;
+    let accept = "document.querySelector('#held form[action$=\"/accept\"] button')";
+    browser.until("the blocked change is shown", &format!("{accept} !== null")).await;
+    let evidence = "document.querySelector('#held .evidence').innerText";
+    browser.until("each host has its health", &format!("{evidence}.split('not checked').length === 3")).await;
     console_is_empty(&browser).await;
 
-    browser.run(press).await;
+    browser.run(&format!("{accept}.click()")).await;
+    browser.until("it asks first", "document.getElementById('order').open").await;
+    let focus = browser.run("return document.activeElement.id").await;
+    assert_eq!(focus, "order-title", "Enter alone decides nothing");
+    browser.run("document.querySelector('#order .cancel').click()").await;
+    browser.until("it is cancelled", "!document.getElementById('order').open").await;
+
+    browser.run(&format!("{accept}.click(); document.getElementById('order-ok').click()")).await;
     type_token(&browser, "not-the-right-token").await;
-    browser.until("a wrong one is refused", "document.getElementById('outcome').innerText.includes('wrong')").await;
-    browser.run(press).await;
+    let refusal = "document.getElementById('order-refusal').innerText";
+    browser.until("a wrong one is refused", &format!("{refusal}.includes('wrong')")).await;
+    browser.run("document.getElementById('order-ok').click()").await;
     type_token(&browser, TOKEN).await;
     browser.until("no change is blocked", "document.querySelector('#held button') === null").await;
     wait_for_ready(&daemon, "held", &addresses(&backends[..1])).await;
 }
 
-/// Presses the button of this order, which must be visible.
+/// Presses the button of this order, which must be visible, and confirms it.
 async fn press(browser: &Browser, order: &str) {
     let button = format!("document.querySelector('form[action=\"/api/v1{order}\"] button')");
     browser
         .until(&format!("{order} is visible"), &format!("{button} !== null && {button}.offsetParent !== null"))
         .await;
-    browser.run(&format!("document.getElementById('outcome').innerText = ''; {button}.click()")).await;
+    let confirm = "if (document.getElementById('order').open) document.getElementById('order-ok').click()";
+    browser.run(&format!("document.getElementById('outcome').innerText = ''; {button}.click(); {confirm}")).await;
 }
 
 /// Waits until the page shows the outcome.
@@ -204,8 +210,9 @@ async fn page_buttons_execute_orders() {
     outcome(&browser, "rejected until the source returns another").await;
     let reject = "document.querySelector('#held form[action$=\"/reject\"]')";
     browser.until("it is shown as rejected", &format!("{reject} === null")).await;
-    browser.until("it can still be accepted", "document.querySelector('#held button.main') !== null").await;
     wait_for_ready(&daemon, "held", &all).await;
+    press(&browser, "/holds/held/accept").await;
+    wait_for_ready(&daemon, "held", &all[..1]).await;
 
     browser.open(&url(&daemon, "/services/web")).await;
     press(&browser, "/refresh/web").await;
@@ -221,6 +228,40 @@ async fn page_buttons_execute_orders() {
         wait_for_ready(&daemon, "web", ready).await;
     }
     console_is_empty(&browser).await;
+}
+
+#[tokio::test]
+async fn override_has_terms_and_is_forced_for_last_server() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let (daemon, _files, backends) = daemon_with_problems(&dir).await;
+    let all = addresses(&backends);
+    open(&browser, &daemon, "/services/web").await;
+    browser.run(&format!("sessionStorage.setItem('proxymgr-token', '{TOKEN}')")).await;
+    let button = |server: &str| {
+        format!("document.querySelector('form[action=\"/api/v1/services/web/servers/{server}/maint\"] button').click()")
+    };
+    let terms = "const { duration, reason } = document.querySelector('#order form').elements; \
+                 duration.value = '1h'; reason.value = 'a new disk'; document.getElementById('order-ok').click()";
+    browser.run(&format!("{}; {terms}", button(&all[0]))).await;
+    outcome(&browser, "in maintenance, for 3600 s: a new disk").await;
+    press(&browser, &format!("/services/web/servers/{}/maint", all[1])).await;
+    wait_for_ready(&daemon, "web", &all[2..]).await;
+
+    press(&browser, &format!("/services/web/servers/{}/maint", all[2])).await;
+    let force = "document.getElementById('order-ok').innerText === 'Maintenance anyway'";
+    browser.until("it offers to force the order", force).await;
+    wait_for_ready(&daemon, "web", &all[2..]).await;
+    browser.run("document.getElementById('order-ok').click()").await;
+    wait_for_ready(&daemon, "web", &[]).await;
+
+    browser.open(&url(&daemon, "/")).await;
+    let count = "document.querySelector('#overrides-title')?.innerText === 'Overrides 3'";
+    browser.until("all overrides are on the front page", count).await;
+    let parts = [all[0].as_str(), "a new disk", "token status.token from 127.0.0.1"];
+    text_with(&browser, &parts).await;
+    press(&browser, &format!("/services/web/servers/{}/ready", all[0])).await;
+    wait_for_ready(&daemon, "web", &all[..1]).await;
 }
 
 #[tokio::test]
@@ -284,10 +325,12 @@ async fn pages_fit_phone_width() {
     let browser = Browser::start(&dir).await;
     let (daemon, _files, backends) = daemon_with_problems(&dir).await;
     let server = format!("/services/web/servers/{}", backends[0].address());
+    let host = format!("/hosts/{}", backends[0].address().ip());
     let pages = [
         ("overview", "/"),
         ("service", "/services/web"),
         ("server", &server),
+        ("host", &host),
         ("journal", "/journal"),
         ("config", "/config"),
     ];
@@ -338,5 +381,9 @@ async fn thousand_services_are_filtered_while_typing() {
     assert_eq!(browser.run("return document.getElementById('seen').innerText").await, "1 of 1,000");
     browser.run(&type_text("service-07")).await;
     browser.until("a hundred are left", &format!("{seen} === 100")).await;
+    browser.run(&type_text("127.3.249.5")).await;
+    browser.until("the one with this host is left", &format!("{seen} === 1")).await;
+    let host = "document.querySelector('#host:not([hidden]) a')?.pathname === '/hosts/127.3.249.5'";
+    browser.until("it links to the host", host).await;
     console_is_empty(&browser).await;
 }

@@ -21,7 +21,7 @@ fn saved(numbers: &[u8]) -> SavedService {
 }
 
 fn choice(state: AdminState) -> OperatorChoice {
-    OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms: None, gone_unix_ms: None }
+    OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms: None, gone_unix_ms: None, by: None }
 }
 
 fn restarted(saved: SavedService) -> Rig {

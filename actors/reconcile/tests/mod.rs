@@ -329,7 +329,8 @@ impl Rig {
 
     /// Gives an operator's order for a server of `web`, the only one.
     fn order_state(&mut self, name: &str, state: AdminState) {
-        let choice = OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms: None, gone_unix_ms: None };
+        let choice =
+            OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms: None, gone_unix_ms: None, by: None };
         let overrides = BTreeMap::from([(server(name), choice)]);
         self.feed(Input::OverridesChanged { service: service("web"), overrides, ordered: Some(server(name)) });
     }

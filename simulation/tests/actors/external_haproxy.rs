@@ -68,7 +68,7 @@ async fn two_hosts(world: &ScriptedWorld) -> Actors {
 }
 
 async fn order(actors: &Actors, n: u8, state: AdminState, for_ms: Option<u64>) {
-    let order = SetServer { service: service(), server: server(n), state, for_ms, reason: None };
+    let order = SetServer { service: service(), server: server(n), state, for_ms, reason: None, by: None };
     actors.order(Order::SetServer(order)).await.expect("the order can be carried out");
 }
 

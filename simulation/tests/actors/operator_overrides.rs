@@ -25,7 +25,14 @@ fn server(n: u8) -> ServerName {
 }
 
 fn choose(n: u8, state: AdminState) -> SetServer {
-    SetServer { service: service(), server: server(n), state, for_ms: None, reason: Some("a new disk".to_owned()) }
+    SetServer {
+        service: service(),
+        server: server(n),
+        state,
+        for_ms: None,
+        reason: Some("a new disk".to_owned()),
+        by: None,
+    }
 }
 
 async fn order(actors: &Actors, order: SetServer) -> String {

@@ -126,7 +126,14 @@ fn override_reaches_the_slot_of_its_host() {
     in_virtual_time(async |world| {
         let actors = started(&world, &[1, 2]).await;
         let order = |state| {
-            Order::SetServer(SetServer { service: web(), server: server(1), state, for_ms: None, reason: None })
+            Order::SetServer(SetServer {
+                service: web(),
+                server: server(1),
+                state,
+                for_ms: None,
+                reason: None,
+                by: None,
+            })
         };
         actors.order(order(AdminState::Drain)).await.unwrap();
         wait(1).await;

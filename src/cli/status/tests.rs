@@ -124,6 +124,7 @@ fn override_is_shown_with_reason_and_end() {
         since_unix_ms: 15_000,
         until_unix_ms: Some(375_000),
         gone_unix_ms: None,
+        by: None,
     };
     let web = haproxy.services.values_mut().next().unwrap();
     web.exceptions.operator.insert(ServerName::new("a").unwrap(), choice);

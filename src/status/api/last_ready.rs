@@ -7,7 +7,7 @@ use proxymgr_actors::model::{AdminState, ServerName, ServerState, ServiceName};
 use proxymgr_actors::operator::SetServer;
 use proxymgr_actors::snapshot::ActorState;
 
-use super::known::{Known, KnownService};
+use crate::status::known::{Known, KnownService};
 use crate::status::problem::Problem;
 
 /// Checks orders that are executed together. Servers that take no traffic anyway may be disabled.
@@ -65,7 +65,7 @@ mod tests {
 
     fn order(server: &str, state: AdminState) -> SetServer {
         let (service, server) = (ServiceName::new("web").unwrap(), ServerName::new(server).unwrap());
-        SetServer { service, server, state, for_ms: None, reason: None }
+        SetServer { service, server, state, for_ms: None, reason: None, by: None }
     }
 
     fn states(servers: &[(&str, ServerState)], drained: &[&str]) -> Vec<ActorState> {
@@ -78,6 +78,7 @@ mod tests {
                 since_unix_ms: 1,
                 until_unix_ms: None,
                 gone_unix_ms: None,
+                by: None,
             };
             web.exceptions.operator.insert(ServerName::new(name).unwrap(), choice);
         }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::web::{Bytes, Data, Path, Query};
+use actix_web::web::{Bytes, Data, Path, Query, ReqData};
 use proxymgr_actors::limits::STATUS_REASON_CHARS_MAX;
-use proxymgr_actors::model::{AdminState, ServerName, ServiceName};
+use proxymgr_actors::model::{AdminState, Orderer, ServerName, ServiceName};
 use proxymgr_actors::operator::{Order, OrderRefused, SetServer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -48,11 +48,24 @@ pub struct OverrideBody {
 
 impl OverrideBody {
     /// The order for one server.
-    pub fn order(&self, service: ServiceName, server: ServerName, state: AdminState) -> Result<SetServer, Problem> {
+    pub fn order(
+        &self,
+        service: ServiceName,
+        server: ServerName,
+        state: AdminState,
+        by: &By,
+    ) -> Result<SetServer, Problem> {
         let for_ms = self.duration.as_deref().map(millis_of).transpose()?;
-        Ok(SetServer { service, server, state, for_ms, reason: reason_of(self.reason.clone())? })
+        let by = Some((**by).clone());
+        Ok(SetServer { service, server, state, for_ms, reason: reason_of(self.reason.clone())?, by })
     }
 }
+
+/// Who gives an order, as the gate found out.
+pub type By = ReqData<Orderer>;
+
+/// The path of an order for one server: service and server.
+type ServerPath = Path<(String, String)>;
 
 /// The answer to an order.
 pub type Answer = Result<HttpResponse, Problem>;
@@ -107,24 +120,24 @@ pub async fn reject(_: Query<NoQuery>, view: Data<dyn View>, name: Path<String>,
 }
 
 /// `POST /services/{service}/servers/{server}/ready`.
-pub async fn ready(_: Query<NoQuery>, view: Data<dyn View>, path: Path<(String, String)>, body: Bytes) -> Answer {
-    set_server(&view, &path, AdminState::Ready, &body).await
+pub async fn ready(_: Query<NoQuery>, view: Data<dyn View>, path: ServerPath, by: By, body: Bytes) -> Answer {
+    set_server(&view, &path, &by, AdminState::Ready, &body).await
 }
 
 /// `POST /services/{service}/servers/{server}/drain`.
-pub async fn drain(_: Query<NoQuery>, view: Data<dyn View>, path: Path<(String, String)>, body: Bytes) -> Answer {
-    set_server(&view, &path, AdminState::Drain, &body).await
+pub async fn drain(_: Query<NoQuery>, view: Data<dyn View>, path: ServerPath, by: By, body: Bytes) -> Answer {
+    set_server(&view, &path, &by, AdminState::Drain, &body).await
 }
 
 /// `POST /services/{service}/servers/{server}/maint`.
-pub async fn maint(_: Query<NoQuery>, view: Data<dyn View>, path: Path<(String, String)>, body: Bytes) -> Answer {
-    set_server(&view, &path, AdminState::Maint, &body).await
+pub async fn maint(_: Query<NoQuery>, view: Data<dyn View>, path: ServerPath, by: By, body: Bytes) -> Answer {
+    set_server(&view, &path, &by, AdminState::Maint, &body).await
 }
 
-async fn set_server(view: &Data<dyn View>, path: &(String, String), state: AdminState, body: &[u8]) -> Answer {
+async fn set_server(view: &Data<dyn View>, path: &(String, String), by: &By, state: AdminState, body: &[u8]) -> Answer {
     let terms = read_body::<OverrideBody>(body)?;
     let server = ServerName::new(&path.1).map_err(|error| Problem::bad_request(error.to_string()))?;
-    let order = terms.order(service_name(&path.0)?, server, state)?;
+    let order = terms.order(service_name(&path.0)?, server, state, by)?;
     if !terms.force && state != AdminState::Ready {
         let states = view.states().await.map_err(|stuck| no_answer(&stuck))?;
         last_ready::check(&states, std::slice::from_ref(&order))?;

@@ -6,8 +6,8 @@ use proxymgr_actors::model::ProcessInfo;
 use proxymgr_actors::snapshot::{DrainingProcess, ProxyPhase};
 use serde::Serialize;
 
-use super::known::Known;
 use super::{NoQuery, no_answer};
+use crate::status::known::Known;
 use crate::status::problem::Problem;
 use crate::status::view::View;
 

@@ -9,9 +9,9 @@ use proxymgr_actors::model::{AdminState, Host, OperatorChoice, ServerName, Serve
 use proxymgr_actors::snapshot::{LeavingServer, RisingServer};
 use serde::Serialize;
 
-use super::known::{Known, KnownService};
 use super::services::{clipped, no_such_service};
 use super::{NoQuery, no_answer};
+use crate::status::known::{Known, KnownService};
 use crate::status::natural_order;
 use crate::status::problem::Problem;
 use crate::status::server_history::{ChangeHistory, server_history};

@@ -5,9 +5,9 @@ use actix_web::web::{Data, Path, Query};
 use proxymgr_actors::model::{BlockedChange, ServerState, UpdateStrategy};
 use serde::Serialize;
 
-use super::known::{Known, KnownService};
 use super::sources::Source;
 use super::{NoQuery, no_answer};
+use crate::status::known::{Known, KnownService};
 use crate::status::problem::Problem;
 use crate::status::rendered::RenderedAnswers;
 use crate::status::view::View;

@@ -6,9 +6,9 @@ use proxymgr_actors::model::BlockedChange;
 use proxymgr_actors::snapshot::{SourceHealth, WatcherState};
 use serde::Serialize;
 
-use super::known::Known;
 use super::{NoQuery, no_answer};
 use crate::status::evidence::Evidence;
+use crate::status::known::Known;
 use crate::status::problem::Problem;
 use crate::status::rendered::RenderedAnswers;
 use crate::status::source_state::SourceState;

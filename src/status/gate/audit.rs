@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use proxymgr_actors::decide::visible::visible;
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::{STATUS_REFUSALS_BURST_MAX, STATUS_REFUSALS_INTERVAL};
-use proxymgr_actors::model::{ServerName, ServiceName};
+use proxymgr_actors::model::{Orderer, ServerName, ServiceName};
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
@@ -31,11 +31,17 @@ pub struct Audit {
 
 /// A request for a change, or one with a wrong token.
 pub struct Attempt {
-    who: String,
-    from: String,
+    by: Orderer,
     what: String,
     has_wrong_token: bool,
     is_change: bool,
+}
+
+impl Attempt {
+    /// Who sent it, for the handler of an order.
+    pub fn by(&self) -> Orderer {
+        self.by.clone()
+    }
 }
 
 impl Audit {
@@ -65,13 +71,14 @@ impl Audit {
         };
         let path: String = routed_path(request).chars().take(PATH_CHARS_MAX).collect();
         let what = visible(&format!("{} {path}", request.method())).into_owned();
-        Some(Attempt { who, from, what, has_wrong_token: verdict.has_wrong_token, is_change })
+        let by = Orderer { who, from };
+        Some(Attempt { by, what, has_wrong_token: verdict.has_wrong_token, is_change })
     }
 
     /// Reports it with its result.
     pub fn report<B>(&self, attempt: Attempt, response: &ServiceResponse<B>) {
         let status = response.status();
-        let Attempt { who, from, what, has_wrong_token, is_change } = attempt;
+        let Attempt { by: Orderer { who, from }, what, has_wrong_token, is_change } = attempt;
         let accepted = status.is_success();
         let subject = Subject::of(response.request());
         if accepted && !has_wrong_token {

@@ -19,11 +19,12 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::overview::{self, KnownSince};
+use super::overview::{self, Concerns, KnownSince};
 use super::picture::{self, Window};
 use super::service_row::{Counted, ServiceRow};
 use super::templates::value;
-use super::{assets, certificate_row, facts, templates};
+use super::{assets, certificate_row, facts, override_rows, templates};
+use crate::status::concern::{Concern, ConcernKind};
 use crate::status::format::grouped;
 use crate::status::report::StatusReport;
 use crate::status::severity::Severity;
@@ -184,12 +185,19 @@ impl Shown {
                 "concerns",
                 templates::render(
                     "concerns.html",
-                    context! { concerns => value(overview::concerns(&report, &self.known, &rows)) },
+                    context! { concerns => value(overview::concerns(&report, &self.known, |name| rows.contains_key(name), |_| true)) },
                 ),
             ),
             (
                 "held",
                 templates::render("pending.html", context! { blocked => value(overview::blocked(&report.actors)) }),
+            ),
+            (
+                "overrides",
+                templates::render(
+                    "overrides.html",
+                    context! { overrides => value(report.haproxy().map(override_rows::overrides).unwrap_or_default()) },
+                ),
             ),
             (
                 "facts",
@@ -199,7 +207,7 @@ impl Shown {
                 "certificates",
                 templates::render(
                     "certificates.html",
-                    context! { certificates => value(certificate_row::rows(&report.daemon.certificates.certificates)) },
+                    context! { certificates => value(certificate_row::rows(&report, |_| true)) },
                 ),
             ),
             (
@@ -235,6 +243,7 @@ impl Shown {
     fn take_in_rows(&mut self, report: &StatusReport, tick: u64) -> bool {
         let Some(haproxy) = report.haproxy() else { return false };
         let watchers: BTreeMap<&str, &WatcherState> = report.actors.iter().filter_map(watcher_by_name).collect();
+        let concerns = worst_by_service(report);
         let mut before = std::mem::take(&mut self.rows);
         let mut changed = false;
         for (name, service) in &haproxy.services {
@@ -245,7 +254,8 @@ impl Shown {
                 None => (None, None),
             };
             let counted = Counted::of(counted, service, watcher);
-            let row = ServiceRow::of(name.as_str(), service, watcher, counted.counts());
+            let row =
+                ServiceRow::of(name.as_str(), service, watcher, counted.counts(), concerns.get(name.as_str()).copied());
             let row = match known {
                 Some((tick, same, start, end)) if same == row => Row { tick, row, counted, start, end },
                 _ => {
@@ -268,6 +278,18 @@ impl Shown {
         self.parts.get(id).map_or("", |part| &part.html)
     }
 
+    /// The row of a service.
+    pub fn row(&self, name: &str) -> Option<&ServiceRow> {
+        self.rows.get(name).map(|row| &row.row)
+    }
+
+    /// The problems of a service, without its blocked change.
+    pub fn concerns_of(&self, name: &str) -> Concerns {
+        let Some(report) = &self.report else { return Concerns::default() };
+        let is_blocked = |kind| matches!(kind, ConcernKind::ChangeBlocked | ConcernKind::ChangeRejected);
+        overview::concerns(report, &self.known, |other| other == name, |it| it.concerns(name) && !is_blocked(it.kind))
+    }
+
     /// The services by name.
     pub fn rows(&self) -> impl Iterator<Item = &ServiceRow> {
         self.rows.values().map(|row| &row.row)
@@ -287,7 +309,7 @@ impl Shown {
         let cell = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), grouped);
         let (sessions, rate) = (cell(traffic.map(|t| t.sessions)), cell(traffic.map(|t| t.rate)));
         html.push_str(&format!(
-            "<td class=\"num\" data-label=\"Sessions\">{sessions}</td><td class=\"num\" data-label=\"Per second\">{rate}</td>"
+            "<td class=\"num\" data-label=\"Sessions\">{sessions}</td><td class=\"num\" data-label=\"Rate\">{rate}</td>"
         ));
     }
 
@@ -329,6 +351,20 @@ impl Row {
         let end = templates::render("row_end.html", context! { row => value(&row) }).unwrap_or_else(|error| error);
         Self { tick, row, counted, start, end }
     }
+}
+
+/// The worst problem of each service.
+fn worst_by_service(report: &StatusReport) -> BTreeMap<&str, &Concern> {
+    let mut worst: BTreeMap<&str, &Concern> = BTreeMap::new();
+    for concern in &report.concerns {
+        for service in &concern.services {
+            let known = worst.entry(service).or_insert(concern);
+            if known.severity < concern.severity {
+                *known = concern;
+            }
+        }
+    }
+    worst
 }
 
 fn watcher_by_name(state: &ActorState) -> Option<(&str, &WatcherState)> {

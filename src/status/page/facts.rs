@@ -12,6 +12,9 @@ use super::overview::blocked;
 use super::service_row::ServiceRow;
 use crate::status::report::StatusReport;
 
+/// Reasons shown of one reload.
+const REASONS_MAX: usize = 3;
+
 /// Services listed as being at `min_hosts`.
 const MINIMUM_NAMES_MAX: usize = 12;
 
@@ -42,14 +45,14 @@ pub struct Facts {
     pub rejected: usize,
     /// Drift repairs since the daemon started.
     pub drift: u64,
-    /// Reasons of the last reload.
-    pub last_reload: String,
+    /// The first reasons of the last reload.
+    pub last_reload: Reasons,
     /// When, in milliseconds since 1970.
     pub last_reload_unix_ms: Option<u64>,
     /// Reloads since the daemon started.
     pub reloads: u64,
-    /// Reasons of the next reload; empty if none is due.
-    pub reload_due: Vec<String>,
+    /// The first reasons of the next reload; empty if none is due.
+    pub reload_due: Reasons,
     /// Draining processes, oldest first.
     pub draining: Vec<DrainingProcess>,
     /// Runtime changes: servers enabled, disabled, deleted.
@@ -64,6 +67,27 @@ pub struct Facts {
     pub targets: Vec<(String, Option<String>)>,
     /// Free slots; none if no service has slots.
     pub slots: Option<SlotFact>,
+}
+
+/// Reasons of a reload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Reasons {
+    /// The first of them: the service, if it concerns one, and the reason.
+    pub first: Vec<(Option<String>, String)>,
+    /// Number of the remaining ones.
+    pub more: usize,
+}
+
+impl Reasons {
+    /// These reasons, which begin with the name of the service, if they concern one.
+    fn of(reasons: &[String], rows: &BTreeMap<String, ServiceRow>) -> Self {
+        let reason = |text: &String| match text.split_once(": ").filter(|(name, _)| rows.contains_key(*name)) {
+            Some((name, reason)) => (Some(name.to_owned()), reason.to_owned()),
+            None => (None, text.clone()),
+        };
+        let first: Vec<_> = reasons.iter().take(REASONS_MAX).map(reason).collect();
+        Self { more: reasons.len() - first.len(), first }
+    }
 }
 
 /// Free slots.
@@ -104,7 +128,7 @@ pub fn facts(report: &StatusReport, history: &History, rows: &BTreeMap<String, S
     facts.at_minimum = at_minimum.clone().count();
     facts.at_minimum_names = at_minimum.take(MINIMUM_NAMES_MAX).map(|row| row.name.clone()).collect();
     if let Some(haproxy) = report.haproxy() {
-        facts.of_haproxy(haproxy, history);
+        facts.of_haproxy(haproxy, history, rows);
     }
     for state in report.actors.iter() {
         match state {
@@ -123,7 +147,7 @@ pub fn facts(report: &StatusReport, history: &History, rows: &BTreeMap<String, S
 }
 
 impl Facts {
-    fn of_haproxy(&mut self, haproxy: &HaproxyState, history: &History) {
+    fn of_haproxy(&mut self, haproxy: &HaproxyState, history: &History, rows: &BTreeMap<String, ServiceRow>) {
         self.slots = SlotFact::of(haproxy);
         if let Some(process) = &haproxy.process {
             self.haproxy = Some(process.version_text.clone());
@@ -133,10 +157,10 @@ impl Facts {
         }
         let counts = &haproxy.counts;
         self.drift = counts.drift;
-        self.last_reload = haproxy.last_reload.join("; ");
+        self.last_reload = Reasons::of(&haproxy.last_reload, rows);
         self.last_reload_unix_ms = haproxy.last_reload_unix_ms;
         self.reloads = counts.reload;
-        self.reload_due = haproxy.reload_due.clone();
+        self.reload_due = Reasons::of(&haproxy.reload_due, rows);
         self.runtime = (counts.runtime_enable, counts.runtime_disable, counts.runtime_delete);
         self.refused = (counts.refused, counts.unanswered);
     }

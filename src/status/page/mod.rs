@@ -5,7 +5,9 @@
 //! | [`board`] | the state of the page, kept once for all readers |
 //! | [`overview`], [`facts`], [`service_row`] | headline and problems, facts, rows of services |
 //! | [`certificate_row`] | the operator's certificates |
-//! | [`service_page`] | one service with its servers |
+//! | [`override_rows`] | overrides of all services |
+//! | [`service_page`], [`host_page`] | one service with its servers, one host with its servers |
+//! | [`find`] | search by hosts |
 //! | [`lines`] | journal entries and the history of one server |
 //! | [`picture`] | the last hours as SVG |
 //! | [`stream`] | the event stream |
@@ -16,7 +18,10 @@ pub mod assets;
 pub mod board;
 pub mod certificate_row;
 pub mod facts;
+pub mod find;
+pub mod host_page;
 pub mod lines;
+pub mod override_rows;
 pub mod overview;
 pub mod pages;
 pub mod picture;

@@ -3,17 +3,23 @@
 use std::collections::BTreeMap;
 
 use proxymgr_actors::model::BlockedChange;
-use proxymgr_actors::snapshot::ActorState;
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceConfigState, ServiceState, WatcherState};
 use serde::Serialize;
 
 use super::service_row::ServiceRow;
 use crate::status::concern;
+use crate::status::evidence::Evidence;
 use crate::status::format::counted;
+use crate::status::known::{Known, KnownService};
+use crate::status::natural_order;
 use crate::status::report::StatusReport;
 use crate::status::severity::Severity;
 
 /// Problems listed; the rest is counted, and found in the list of services.
 const CONCERNS_MAX: usize = 10;
+
+/// Services named with a problem that concerns several.
+const CONCERN_SERVICES_MAX: usize = 5;
 
 /// The state of the daemon in one sentence.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -31,6 +37,10 @@ pub struct Headline {
 pub struct Concern {
     /// The service it concerns, if it is on the page.
     pub service: Option<String>,
+    /// The first of several services that it concerns.
+    pub services: Vec<String>,
+    /// The number of services that it concerns; 0 if it concerns all.
+    pub count: usize,
     /// What is wrong, without the name of the service.
     pub text: String,
     /// Since when it has been known, in milliseconds since 1970.
@@ -70,21 +80,37 @@ pub struct BlockedEntry {
     pub is_rejected: bool,
     /// Number of entries it would add, and the first of them.
     pub adds: (usize, Vec<String>),
-    /// Number of entries it would remove, and the first of them.
-    pub removes: (usize, Vec<String>),
+    /// Number of entries it would remove.
+    pub removes: usize,
+    /// What HAProxy knows of the first of them.
+    pub evidence: Evidence,
 }
 
 impl BlockedEntry {
-    /// The pending change, or else the rejected one.
-    pub fn of(pending: Option<&BlockedChange>, rejected: Option<&BlockedChange>) -> Option<Self> {
-        let change = pending.or(rejected)?;
-        Some(Self {
+    /// The blocked change of the hosts of a service: the pending one, or else the rejected one.
+    pub fn of_hosts(watcher: &WatcherState, service: Option<&ServiceState>) -> Option<Self> {
+        let change = watcher.blocked()?;
+        Some(Self::new(change, watcher.held.is_none(), Evidence::of_hosts(change, service)))
+    }
+
+    /// The blocked change of the service definitions.
+    fn of_definitions(state: &ServiceConfigState, haproxy: Option<&HaproxyState>) -> Option<Self> {
+        let change = state.blocked()?;
+        Some(Self::new(change, state.held.is_none(), Evidence::of_definitions(change, haproxy)))
+    }
+
+    fn new(change: &BlockedChange, is_rejected: bool, mut evidence: Evidence) -> Self {
+        evidence.removes.sort_by(|a, b| natural_order::compare(&a.name, &b.name));
+        let mut adds = change.adds.first.clone();
+        adds.sort_by(|a, b| natural_order::compare(a, b));
+        Self {
             reason: change.reason.clone(),
             since_unix_ms: change.since_unix_ms,
-            is_rejected: pending.is_none(),
-            adds: (change.adds.count, change.adds.first.clone()),
-            removes: (change.removes.count, change.removes.first.clone()),
-        })
+            is_rejected,
+            adds: (change.adds.count, adds),
+            removes: change.removes.count,
+            evidence,
+        }
     }
 }
 
@@ -130,34 +156,46 @@ pub fn headline(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<Strin
     }
 }
 
-/// The problems, one line each.
-pub fn concerns(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<String, ServiceRow>) -> Concerns {
+/// The problems that `is_wanted` selects, one line each.
+pub fn concerns(
+    report: &StatusReport,
+    known: &KnownSince,
+    is_on_page: impl Fn(&str) -> bool,
+    is_wanted: impl Fn(&concern::Concern) -> bool,
+) -> Concerns {
     let concern = |concern: &concern::Concern| {
         // The page shows the name of the service as a link before the text.
-        let service = concern.service.as_ref().filter(|name| rows.contains_key(*name));
+        let service = concern.service.as_ref().filter(|name| is_on_page(name));
         let text = service.and_then(|name| concern.text.strip_prefix(name.as_str())?.strip_prefix(": "));
         Concern {
             service: service.filter(|_| text.is_some()).cloned(),
+            services: several(concern, &is_on_page),
+            count: concern.services.len(),
             text: text.unwrap_or(&concern.text).to_owned(),
             since_unix_ms: known.since(&concern.text).unwrap_or_default(),
             serves_list_of_unix_ms: concern.serves_list_of_unix_ms,
             advice: concern.advice.clone(),
         }
     };
-    let listed: Vec<_> = report.concerns.iter().take(CONCERNS_MAX).map(concern).collect();
-    Concerns { more: report.concerns.len() - listed.len(), listed }
+    let mut wanted = report.concerns.iter().filter(|concern| is_wanted(concern));
+    let listed: Vec<_> = wanted.by_ref().take(CONCERNS_MAX).map(concern).collect();
+    Concerns { more: wanted.count(), listed }
+}
+
+/// The first services of a problem that concerns several.
+fn several(concern: &concern::Concern, is_on_page: impl Fn(&str) -> bool) -> Vec<String> {
+    let known = concern.services.iter().filter(|name| concern.service.is_none() && is_on_page(name));
+    known.take(CONCERN_SERVICES_MAX).cloned().collect()
 }
 
 /// The changes that guards block, pending or rejected.
 pub fn blocked(actors: &[ActorState]) -> Vec<Blocked> {
-    let one = |state: &ActorState| {
-        let (service, pending, rejected) = match state {
-            ActorState::ServiceConfig(state) => (None, &state.held, &state.rejected),
-            ActorState::Watcher(state) => (Some(state.service.clone()), &state.held, &state.rejected),
-            _ => return None,
-        };
-        let change = BlockedEntry::of(pending.as_ref(), rejected.as_ref())?;
-        Some(Blocked { service, change })
+    let known = Known::of(actors);
+    let definitions = known.definitions.and_then(|state| BlockedEntry::of_definitions(state, known.haproxy));
+    let definitions = definitions.map(|change| Blocked { service: None, change });
+    let of_service = |(name, service): (&str, KnownService<'_>)| {
+        let change = BlockedEntry::of_hosts(service.watcher?, service.haproxy)?;
+        Some(Blocked { service: Some(name.to_owned()), change })
     };
-    actors.iter().filter_map(one).collect()
+    definitions.into_iter().chain(known.services().filter_map(of_service)).collect()
 }

@@ -15,7 +15,7 @@ use super::board::{Board, Shown};
 use super::service_row::ServiceRow;
 use super::stream::Streams;
 use super::templates::value;
-use super::{PageSettings, assets, lines, service_page, templates};
+use super::{PageSettings, assets, find, host_page, lines, service_page, templates};
 use crate::status::config_text::{self, ConfigWarnings};
 use crate::status::severity::Severity;
 use crate::status::view::{Identity, View};
@@ -46,6 +46,8 @@ pub fn register(config: &mut ServiceConfig, view: Arc<dyn View>, identity: Ident
         .service(web::resource("/").get(overview))
         .service(web::resource("/services/{service}").get(service))
         .service(web::resource("/services/{service}/servers/{server}").get(server))
+        .service(web::resource("/hosts/{address}").get(host))
+        .service(web::resource("/find").get(found))
         .service(web::resource("/journal").get(journal))
         .service(web::resource("/config").get(configuration))
         .service(web::resource("/config/{service}").get(section))
@@ -56,7 +58,7 @@ pub fn register(config: &mut ServiceConfig, view: Arc<dyn View>, identity: Ident
 /// Filter and order of the list of services.
 #[derive(Debug, Default, Deserialize)]
 struct ServiceFilter {
-    /// Part of the name, the address or the kind of source.
+    /// Part of the name, the address, the kind of source, a domain or a tag, or of the name or address of a host.
     #[serde(default)]
     q: String,
     /// Only services with problems; the value does not matter.
@@ -68,10 +70,8 @@ struct ServiceFilter {
 }
 
 impl ServiceFilter {
-    fn matches(&self, row: &ServiceRow) -> bool {
-        let text = self.q.to_lowercase();
-        let contains = |part: &str| part.to_lowercase().contains(&text);
-        let found = contains(&row.name) || contains(&row.listen) || contains(&row.source_kind);
+    fn matches(&self, row: &ServiceRow, by_host: &[String]) -> bool {
+        let found = row.find.contains(&self.q.trim().to_lowercase()) || by_host.binary_search(&row.name).is_ok();
         found && (self.problems.is_none() || row.severity > Severity::Ok)
     }
 
@@ -93,8 +93,9 @@ async fn overview(page: Data<Page>, filter: Query<ServiceFilter>) -> HttpRespons
     let html = page.board.read(|shown| {
         let mut rows = String::with_capacity(1_024 * shown.rows().size_hint().0.max(16));
         let mut seen = 0;
+        let found = shown.report.as_ref().map(|report| find::by_host(report, &filter.q)).unwrap_or_default();
         for row in filter.sorted(shown) {
-            let is_seen = filter.matches(row);
+            let is_seen = filter.matches(row, &found.services);
             seen += usize::from(is_seen);
             shown.write_row(&row.name, is_seen, &mut rows);
         }
@@ -105,6 +106,7 @@ async fn overview(page: Data<Page>, filter: Query<ServiceFilter>) -> HttpRespons
             headline => part("headline"),
             concerns => part("concerns"),
             held => part("held"),
+            overrides => part("overrides"),
             facts => part("facts"),
             certificates => part("certificates"),
             history => part("history"),
@@ -112,6 +114,7 @@ async fn overview(page: Data<Page>, filter: Query<ServiceFilter>) -> HttpRespons
             count => shown.rows().count(),
             seen,
             q => &filter.q,
+            host => &found.host,
             only_problems => filter.problems.is_some(),
             sort => if filter.sort.is_empty() { "problems" } else { &filter.sort },
         };
@@ -155,6 +158,33 @@ async fn server(page: Data<Page>, path: Path<(String, String)>) -> HttpResponse 
         templates::render("server.html", context! { ..content, ..page_frame(&page, shown) })
     });
     answer(html)
+}
+
+async fn host(page: Data<Page>, address: Path<String>) -> HttpResponse {
+    page.board.refresh(STATUS_REFRESH_INTERVAL).await;
+    let Some(view) = host_page::gather(&page.board, &address).await else {
+        return problem(&page, StatusCode::NOT_FOUND, "No service has a server at this address.");
+    };
+    let html = page.board.read(|shown| {
+        let content = context! { page => "host", title => &view.address, view => value(&view) };
+        templates::render("host.html", context! { ..content, ..page_frame(&page, shown) })
+    });
+    answer(html)
+}
+
+/// A search for hosts.
+#[derive(Debug, Default, Deserialize)]
+struct HostSearch {
+    /// Part of a name or an address.
+    #[serde(default)]
+    q: String,
+}
+
+/// The services whose hosts match, as JSON: the script cannot know all hosts.
+async fn found(page: Data<Page>, search: Query<HostSearch>) -> HttpResponse {
+    page.board.refresh(STATUS_REFRESH_INTERVAL).await;
+    let found = page.board.read(|shown| shown.report.as_ref().map(|report| find::by_host(report, &search.q)));
+    HttpResponse::Ok().json(found.unwrap_or_default())
 }
 
 /// Filter of the journal page.
@@ -201,8 +231,9 @@ async fn configuration(page: Data<Page>) -> HttpResponse {
     let html = page.board.read(|shown| {
         let path = &page.board.identity.config_path;
         let warnings = value(ConfigWarnings::of(shown.report.as_deref()));
+        let services: Vec<String> = shown.rows().map(|row| row.name.clone()).collect();
         let view = value(config_text::view(&state));
-        let content = context! { page => "config", title => "configuration", path, warnings, view };
+        let content = context! { page => "config", title => "configuration", path, warnings, services, view };
         templates::render("config.html", context! { ..content, ..page_frame(&page, shown) })
     });
     answer(html)

@@ -1,20 +1,19 @@
 //! The page of one service with its servers.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use proxymgr_actors::limits::STATUS_TRAFFIC_PATIENCE;
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::{OperatorChoice, ServerName, ServerTraffic, ServiceName, UpdateStrategy};
-use proxymgr_actors::snapshot::{ActorState, ServiceState, WatcherState};
+use proxymgr_actors::model::{OperatorChoice, SectionTraffic, ServerName, ServerTraffic, ServiceName, UpdateStrategy};
+use proxymgr_actors::snapshot::{ActorState, DefinitionFacts, ServiceState, WatcherState};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::board::Board;
+use super::certificate_row::{self, CertificateRow};
 use super::lines::{self, Line};
-use super::overview::BlockedEntry;
+use super::overview::{BlockedEntry, Concerns};
 use super::service_row::ServiceRow;
+use crate::status::natural_order;
 use crate::status::report::StatusReport;
-use crate::status::server_counts::ServerCounts;
 
 /// Journal entries on the page.
 const LINES: usize = 60;
@@ -38,12 +37,8 @@ pub struct ServerLine {
     pub drained_on_socket: bool,
     /// Weight that its agent sets, and its state with it; `None` if no agent is queried.
     pub agent_weight: Option<u16>,
-    /// Current sessions; none if not known.
-    pub sessions: Option<u64>,
-    /// Sessions opened within the last second; none if not known.
-    pub rate: Option<u64>,
-    /// Result of its last health check; none if it is not checked.
-    pub check: Option<String>,
+    /// Its traffic and health checks; none if not known.
+    pub traffic: Option<ServerTraffic>,
     /// Since when it has its state, in milliseconds since 1970.
     pub since_unix_ms: Option<u64>,
 }
@@ -53,26 +48,26 @@ pub struct ServerLine {
 pub struct ServiceView {
     /// Its row of the overview.
     pub row: ServiceRow,
-    /// Its domains.
-    pub domains: Vec<String>,
-    /// Least number of hosts that the guard allows.
-    pub min_hosts: usize,
-    /// Why its source cannot be read.
-    pub source_error: Option<String>,
+    /// What its definition says.
+    pub defined: DefinitionFacts,
+    /// Its problems, without its blocked change.
+    pub concerns: Concerns,
+    /// The certificates of its listeners.
+    pub certificates: Vec<CertificateRow>,
     /// When its source was last read, in milliseconds since 1970.
     pub read_unix_ms: Option<u64>,
     /// When the source last confirmed the current list, in milliseconds since 1970.
     pub confirmed_unix_ms: Option<u64>,
     /// The change that the guard blocks, pending or rejected.
     pub blocked: Option<BlockedEntry>,
-    /// Invalid entries of the source: entry and problem.
-    pub problems: Vec<(String, String)>,
     /// HAProxy's warnings about its running section.
     pub warnings: Vec<String>,
     /// Update strategy, its reason, and the number of free slots if it uses slots.
     pub update: (UpdateStrategy, String, Option<usize>),
     /// The desired servers.
     pub servers: Vec<ServerLine>,
+    /// The traffic of all of them; none if not known.
+    pub total: Option<ServerTraffic>,
     /// Servers whose host is gone, with their states: they drain and are then deleted.
     pub leaving: Vec<(String, String)>,
     /// Journal entries, newest first.
@@ -84,28 +79,36 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
     let report = board.read(|shown| shown.report.clone())?;
     let (service_name, service) = report.haproxy()?.services.iter().find(|(known, _)| known.as_str() == name)?;
     let watcher = watcher(&report, name);
+    let row = board.read(|shown| shown.row(name).cloned())?;
     let traffic = traffic(board, service_name).await;
     let query = ReadJournal { service: Some(name.to_owned()), limit: Some(LINES), ..ReadJournal::default() };
     let entries = board.view.journal(query).await;
     let hosts = watcher.and_then(|watcher| watcher.hosts.as_deref());
-    let counts = ServerCounts::of(&service.servers, hosts);
     let is_desired = |name: &ServerName| hosts.is_none_or(|hosts| hosts.contains_key(name));
-    let names: BTreeSet<&ServerName> =
+    let mut names: Vec<&ServerName> =
         service.servers.keys().chain(hosts.into_iter().flat_map(|hosts| hosts.keys())).collect();
+    names.sort_unstable_by(|a, b| natural_order::compare(a.as_str(), b.as_str()));
+    names.dedup();
     let now = board.identity.clock.unix_ms();
     let lines = names.iter().filter(|name| is_desired(name));
     Some(ServiceView {
-        row: ServiceRow::of(name, service, watcher, counts),
-        domains: service.defined.domains.clone(),
-        min_hosts: service.defined.min_hosts,
-        source_error: watcher.and_then(|watcher| watcher.source.error.clone()),
+        row,
+        defined: service.defined.clone(),
+        concerns: board.read(|shown| shown.concerns_of(name)),
+        certificates: certificate_row::rows(&report, |name| service.defined.certificates.iter().any(|it| it == name)),
         read_unix_ms: watcher.and_then(|watcher| watcher.source.read_at_unix_ms),
         confirmed_unix_ms: watcher.and_then(|watcher| watcher.confirmed_unix_ms),
-        blocked: watcher.and_then(|watcher| BlockedEntry::of(watcher.held.as_ref(), watcher.rejected.as_ref())),
-        problems: watcher.map(|watcher| watcher.problems.clone().into_iter().collect()).unwrap_or_default(),
+        blocked: watcher.and_then(|watcher| BlockedEntry::of_hosts(watcher, Some(service))),
         warnings: service.warnings.clone(),
         update: (service.update, service.update_reason.clone(), service.free_slots),
-        servers: lines.map(|name| server_line(name, service, watcher, &traffic, now)).collect(),
+        servers: lines
+            .map(|name| {
+                // HAProxy knows a server in a slot by the name of the slot.
+                let traffic = traffic.as_ref().and_then(|all| all.servers.get(service.slots.get(name).unwrap_or(name)));
+                ServerLine::of(name, service, watcher).with(traffic.cloned(), now)
+            })
+            .collect(),
+        total: traffic.as_ref().map(|traffic| traffic.total.clone()),
         leaving: names
             .iter()
             .filter(|name| !is_desired(name))
@@ -122,39 +125,37 @@ fn watcher<'a>(report: &'a StatusReport, name: &str) -> Option<&'a WatcherState>
     })
 }
 
-async fn traffic(board: &Board, service: &ServiceName) -> BTreeMap<ServerName, ServerTraffic> {
-    let Some(reader) = &board.traffic else { return BTreeMap::new() };
+async fn traffic(board: &Board, service: &ServiceName) -> Option<SectionTraffic> {
     // The actors report a HAProxy that does not answer; unknown figures are not shown.
-    timeout(STATUS_TRAFFIC_PATIENCE, reader.servers(service)).await.ok().and_then(Result::ok).unwrap_or_default()
+    timeout(STATUS_TRAFFIC_PATIENCE, board.traffic.as_ref()?.section(service)).await.ok()?.ok()
 }
 
 fn state_of(name: &ServerName, service: &ServiceState) -> String {
     service.servers.get(name).map_or("missing", |state| state.as_str()).to_owned()
 }
 
-fn server_line(
-    name: &ServerName,
-    service: &ServiceState,
-    watcher: Option<&WatcherState>,
-    traffic: &BTreeMap<ServerName, ServerTraffic>,
-    now_unix_ms: u64,
-) -> ServerLine {
-    let host = watcher.and_then(|watcher| watcher.hosts.as_ref()?.get(name));
-    // HAProxy knows a server in a slot by the name of the slot.
-    let traffic = traffic.get(service.slots.get(name).unwrap_or(name));
-    let unchanged_s = traffic.and_then(|traffic| traffic.unchanged_s);
-    ServerLine {
-        name: name.to_string(),
-        address: host.map(|host| host.endpoint.to_string()).unwrap_or_default(),
-        weight: host.and_then(|host| host.weight),
-        backup: host.is_some_and(|host| host.backup),
-        state: state_of(name, service),
-        operator: service.exceptions.operator.get(name).cloned(),
-        drained_on_socket: service.exceptions.drained_on_socket.contains(name),
-        agent_weight: service.exceptions.agent_weights.get(name).copied(),
-        sessions: traffic.map(|traffic| traffic.traffic.sessions),
-        rate: traffic.map(|traffic| traffic.traffic.rate),
-        check: traffic.and_then(|traffic| traffic.check.clone()),
-        since_unix_ms: unchanged_s.map(|seconds| now_unix_ms.saturating_sub(seconds * 1_000)),
+impl ServerLine {
+    /// The server, without its traffic.
+    pub fn of(name: &ServerName, service: &ServiceState, watcher: Option<&WatcherState>) -> Self {
+        let host = watcher.and_then(|watcher| watcher.hosts.as_ref()?.get(name));
+        Self {
+            name: name.to_string(),
+            address: host.map(|host| host.endpoint.to_string()).unwrap_or_default(),
+            weight: host.and_then(|host| host.weight),
+            backup: host.is_some_and(|host| host.backup),
+            state: state_of(name, service),
+            operator: service.exceptions.operator.get(name).cloned(),
+            drained_on_socket: service.exceptions.drained_on_socket.contains(name),
+            agent_weight: service.exceptions.agent_weights.get(name).copied(),
+            traffic: None,
+            since_unix_ms: service.exceptions.down_since_unix_ms.get(name).copied(),
+        }
+    }
+
+    /// The server with its traffic.
+    fn with(self, traffic: Option<ServerTraffic>, now_unix_ms: u64) -> Self {
+        let unchanged_s = traffic.as_ref().and_then(|traffic| traffic.unchanged_s);
+        let since_unix_ms = unchanged_s.map(|seconds| now_unix_ms.saturating_sub(seconds * 1_000));
+        Self { traffic, since_unix_ms, ..self }
     }
 }

@@ -26,6 +26,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     });
     environment.add_filter("grouped", format::grouped);
     environment.add_filter("took", format::duration);
+    environment.add_filter("bytes", format::bytes);
+    environment.add_filter("span", |seconds: u64| format::span(seconds.saturating_mul(1_000)));
     environment.add_filter("time", ago);
     environment.add_filter("clock", clock);
     environment.add_filter("svg", Value::from_safe_string);
@@ -42,20 +44,26 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 19] = sources![
+const SOURCES: [(&str, &str); 25] = sources![
     "frame.html",
     "overview.html",
     "headline.html",
+    "concern.html",
     "concerns.html",
     "pending.html",
     "blocked.html",
+    "overrides.html",
     "facts.html",
     "certificates.html",
+    "expiry.html",
     "history.html",
     "row_start.html",
     "row_end.html",
     "service.html",
     "server.html",
+    "host.html",
+    "traffic.html",
+    "override.html",
     "states.html",
     "journal.html",
     "lines.html",

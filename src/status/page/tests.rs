@@ -11,11 +11,13 @@ use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::STATUS_STREAMS_MAX;
 use proxymgr_actors::message::{ConfigState, ReadJournal, RunningConfig};
 use proxymgr_actors::model::{
-    Address, BlockedChange, Endpoint, Host, HostList, ProcessInfo, ProxyVersion, ServerName, ServerState, ServiceName,
+    Address, AdminState, BlockedChange, Endpoint, Host, HostList, OperatorChoice, Orderer, ProcessInfo, ProxyVersion,
+    ServerName, ServerState, ServiceName,
 };
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{
-    ActorState, HaproxyState, JournalState, LastChange, ProxyPhase, ServiceState, WatcherState,
+    ActorState, DefinitionFacts, HaproxyState, JournalState, LastChange, ProxyPhase, ServerExceptions, ServiceState,
+    WatcherState,
 };
 
 use super::{PageSettings, part};
@@ -81,7 +83,27 @@ impl World {
                 held
             });
             states.push(ActorState::Watcher(watcher));
+            let mut exceptions = ServerExceptions::default();
+            for name in servers.keys().filter(|_| self.hostile) {
+                let choice = OperatorChoice {
+                    state: AdminState::Drain,
+                    reason: self.text(),
+                    since_unix_ms: 1,
+                    until_unix_ms: Some(2),
+                    gone_unix_ms: None,
+                    by: Some(Orderer { who: HOSTILE.to_owned(), from: HOSTILE.to_owned() }),
+                };
+                exceptions.operator.insert(name.clone(), choice);
+            }
+            let defined = DefinitionFacts {
+                origin: self.text().unwrap_or_default().into(),
+                domains: self.text().into_iter().collect(),
+                tags: self.text().into_iter().collect(),
+                ..DefinitionFacts::default()
+            };
             let service = ServiceState {
+                defined,
+                exceptions,
                 listen: Some("127.0.0.1:80".to_owned()),
                 desired: servers.len(),
                 servers: Arc::new(servers),
@@ -188,6 +210,7 @@ async fn hostile_text_is_escaped_on_every_page() {
         "/",
         "/services/web",
         "/services/web/servers/10.0.0.1:80",
+        "/hosts/10.0.0.1",
         "/journal?service=%22%3E%3Cscript%3E&server=%3Cscript%3E",
         "/config",
         "/?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
@@ -225,7 +248,7 @@ async fn every_page_has_a_content_security_policy() {
     let world = Arc::new(World::default());
     world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let listener = listen(&world);
-    for path in ["/", "/services/web", "/services/none", "/journal", "/config"] {
+    for path in ["/", "/services/web", "/services/none", "/hosts/10.0.0.1", "/hosts/none", "/journal", "/config"] {
         let response = open(&listener, path).await;
         let policy = response.headers().get("content-security-policy").and_then(|value| value.to_str().ok());
         assert!(policy.is_some_and(|policy| policy.contains("default-src 'none'") && !policy.contains("unsafe")));
@@ -249,6 +272,48 @@ async fn overview_is_complete_without_scripts() {
     let (_, html) = get(&listener, "/?sort=name&problems=1").await;
     assert!(html.contains("<tr hidden data-name=\"web\""), "{html}");
     assert!(html.contains("<tr data-name=\"api\""), "{html}");
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn services_are_found_by_address_of_host() {
+    let world = Arc::new(World::default());
+    world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
+    world.set("api", &[("10.0.1.1:80", ServerState::Down)]);
+    let listener = listen(&world);
+    let found = async |text: &str| get(&listener, &format!("/find?q={text}")).await.1;
+    assert_eq!(found("10.0.1").await, r#"{"services":["api"],"host":null}"#);
+    assert_eq!(found("10.0.1.1:80").await, r#"{"services":["api"],"host":"10.0.1.1:80"}"#);
+    assert_eq!(found("10").await, r#"{"services":[],"host":null}"#);
+    let (_, html) = get(&listener, "/?q=10.0.1.1:80").await;
+    assert!(html.contains("<tr hidden data-name=\"web\""), "{html}");
+    assert!(html.contains("<tr data-name=\"api\"") && html.contains("/hosts/10.0.1.1:80"), "{html}");
+    let (_, html) = get(&listener, "/hosts/10.0.0.1").await;
+    assert!(html.contains("/services/web/servers/10.0.0.1:80"), "{html}");
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn row_has_reason_of_its_problem() {
+    let world = Arc::new(World::default());
+    world.set("web", &[("10.0.0.1:80", ServerState::Ready), ("10.0.0.2:80", ServerState::Down)]);
+    world.set("api", &[("10.0.1.1:80", ServerState::Down)]);
+    let listener = listen(&world);
+    let (_, html) = get(&listener, "/").await;
+    for reason in ["reason warning\">1 down<", "reason critical\">no server takes traffic: 1 down<"] {
+        assert!(html.contains(reason), "{reason}\n{html}");
+    }
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn servers_are_in_numeric_order() {
+    let world = Arc::new(World::default());
+    world.set("web", &[("10.0.0.10:80", ServerState::Ready), ("10.0.0.9:80", ServerState::Ready)]);
+    let listener = listen(&world);
+    let (_, html) = get(&listener, "/services/web").await;
+    let place = |name: &str| html.find(&format!("data-server=\"{name}\"")).expect("the server has a line");
+    assert!(place("10.0.0.9:80") < place("10.0.0.10:80"));
     listener.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proxymgr_actors::journal::{Event, JournalEntry};
-use proxymgr_actors::model::{AdminState, PlanClass, ReloadCause, ServerName, ServiceName};
+use proxymgr_actors::model::{AdminState, Orderer, PlanClass, ReloadCause, ServerName, ServiceName};
 use proxymgr_actors::operator::{Order, SetServer};
 use serde_json::Value;
 
@@ -68,6 +68,7 @@ fn next_order(order: Option<&Order>) -> Option<Order> {
             state: AdminState::Maint,
             for_ms: Some(1),
             reason: None,
+            by: Some(Orderer { who: some(), from: some() }),
         }),
         Some(Order::SetServer(_)) => return None,
     })

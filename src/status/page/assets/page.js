@@ -118,6 +118,31 @@ const ORDERS = {
   down: (a, b) => Number(b.dataset.down) - Number(a.dataset.down),
 };
 
+// The services whose hosts match the text of the filter: the daemon finds them.
+let found = new Set();
+let findTimer = null;
+
+function showHost(address) {
+  byId("host").hidden = !address;
+  if (!address) return;
+  const link = byId("host").querySelector("a");
+  link.href = `/hosts/${encodeURIComponent(address)}`;
+  link.querySelector("code").textContent = address;
+}
+
+function findHosts() {
+  clearTimeout(findTimer);
+  const text = filter.elements.q.value.trim();
+  if (text.length < 3) { found = new Set(); showHost(null); return; }
+  findTimer = setTimeout(async () => {
+    const answer = await fetch(`/find?q=${encodeURIComponent(text)}`).then((response) => response.json()).catch(() => null);
+    if (!answer || filter.elements.q.value.trim() !== text) return;
+    found = new Set(answer.services);
+    showHost(answer.host);
+    arrange();
+  }, 150);
+}
+
 // Shows the services that match the filter, sorted. Rows are moved only if their order changes.
 function arrange() {
   if (!rows) return;
@@ -127,7 +152,8 @@ function arrange() {
   const all = [...rows.children];
   let seen = 0;
   for (const row of all) {
-    const passes = row.dataset.find.includes(text) && !(onlyProblems && row.dataset.severity === "ok");
+    const matches = row.dataset.find.includes(text) || found.has(row.dataset.name);
+    const passes = matches && !(onlyProblems && row.dataset.severity === "ok");
     if (row.hidden === passes) row.hidden = !passes;
     seen += passes ? 1 : 0;
   }
@@ -156,7 +182,8 @@ function keepFilterInAddress() {
 
 if (filter) {
   filter.querySelector(".apply").hidden = true;
-  filter.addEventListener("input", () => { arrange(); keepFilterInAddress(); });
+  if (filter.elements.q.value) findHosts();
+  filter.addEventListener("input", () => { findHosts(); arrange(); keepFilterInAddress(); });
   filter.addEventListener("submit", (event) => { event.preventDefault(); arrange(); });
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName ?? "");
@@ -172,6 +199,7 @@ if (filter) {
     const wanted = new URL(link.href).searchParams;
     filter.elements.q.value = wanted.get("q") ?? "";
     filter.elements.problems.checked = wanted.has("problems");
+    findHosts();
     arrange();
   });
 }
@@ -218,7 +246,7 @@ function takeTraffic(traffic) {
   for (const [name, [sessions, rate]] of Object.entries(traffic)) {
     const row = rowOf(name);
     if (!row) continue;
-    const cells = { Sessions: sessions, "Per second": rate };
+    const cells = { Sessions: sessions, Rate: rate };
     for (const [label, number] of Object.entries(cells)) {
       const cell = row.querySelector(`td[data-label="${label}"]`);
       const text = number.toLocaleString("en");
@@ -317,25 +345,73 @@ function token() {
   });
 }
 
+const decision = byId("order");
+
+// Asks for confirmation, and for the terms of the order. Resolves to the body of the request; null to do nothing. After
+// a refusal it shows why, and offers to force what would take the last ready server.
+function confirmed(form, refusal) {
+  const { title, text, ok, terms } = form.dataset;
+  if (!title) return Promise.resolve(refusal ? null : {});
+  const fields = decision.querySelector("form").elements;
+  const force = refusal?.status === 409 && terms === "override";
+  if (!refusal) decision.querySelector("form").reset();
+  byId("order-title").textContent = title;
+  byId("order-text").textContent = text;
+  byId("order-refusal").textContent = refusal?.detail ?? "";
+  byId("order-refusal").hidden = !refusal;
+  byId("order-ok").textContent = force ? `${ok} anyway` : ok;
+  for (const label of decision.querySelectorAll("[data-for]")) label.hidden = !label.dataset.for.split(" ").includes(terms);
+  decision.returnValue = "";
+  decision.showModal();
+  // No button has the focus, so that Enter alone decides nothing.
+  (decision.querySelector("label:not([hidden]) input") ?? byId("order-title")).focus();
+  return new Promise((resolve) => {
+    decision.addEventListener("close", () => {
+      if (decision.returnValue !== "ok") { resolve(null); return; }
+      const body = {};
+      if (terms && fields.reason.value.trim()) body.reason = fields.reason.value.trim();
+      if (terms === "override" && fields.duration.value.trim()) body.duration = fields.duration.value.trim();
+      if (force) body.force = true;
+      resolve(body);
+    }, { once: true });
+  });
+}
+
+async function send(form, body, secret) {
+  const response = await fetch(form.getAttribute("action"), {
+    method: "POST",
+    headers: { Authorization: `Bearer ${secret}`, "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (response.status === 401 || response.status === 403) sessionStorage.removeItem(TOKEN);
+  const answer = await response.json();
+  // The dialog shows why it was refused.
+  if (response.ok || !form.dataset.title) showOutcome(response.ok ? answer.done : `Rejected: ${answer.detail}`, !response.ok);
+  return response.ok ? null : { status: response.status, detail: answer.detail };
+}
+
+// Gives an order until it is accepted, or the operator does nothing.
 async function order(form, button) {
-  const secret = await token();
-  if (!secret) return;
-  button.disabled = true;
-  try {
-    const response = await fetch(form.getAttribute("action"), {
-      method: "POST",
-      headers: { Authorization: `Bearer ${secret}`, "Content-Type": "application/json" },
-      body: form.dataset.body ?? "{}",
-    });
-    if (response.status === 401 || response.status === 403) sessionStorage.removeItem(TOKEN);
-    const answer = await response.json();
-    showOutcome(response.ok ? answer.done : `Rejected: ${answer.detail}`, !response.ok);
-    if (response.ok) loadAgainSoon();
-  } catch {
-    showOutcome("proxymgr does not answer; nothing was changed.", true);
-  } finally {
-    button.disabled = false;
-  }
+  let refusal = null;
+  do {
+    const body = await confirmed(form, refusal);
+    const secret = body && await token();
+    if (!secret) return;
+    button.disabled = true;
+    try {
+      refusal = await send(form, body, secret);
+    } catch {
+      showOutcome("proxymgr does not answer; nothing was changed.", true);
+      return;
+    } finally {
+      button.disabled = false;
+    }
+  } while (refusal);
+  loadAgainSoon();
+}
+
+for (const cancel of document.querySelectorAll("dialog .cancel")) {
+  cancel.addEventListener("click", () => cancel.closest("dialog").close(""));
 }
 
 document.addEventListener("submit", (event) => {
@@ -361,5 +437,5 @@ setInterval(() => {
   if (Date.now() - heardAt > LOST_AFTER_MS || (heardOnce && stream?.readyState === EventSource.CONNECTING)) lost();
   if (!stream) { loadAgain(); return; }
   // Session counts change without an event.
-  if (page === "service" || page === "server") loadAgainSoon();
+  if (page === "service" || page === "server" || page === "host") loadAgainSoon();
 }, POLL_MS);
