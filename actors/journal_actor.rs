@@ -43,6 +43,8 @@ impl JournalActor {
                 counts.servers_removed += *removed as u64;
                 counts.servers_changed += *changed as u64;
             }
+            Event::HealthChanged { up: true, .. } => counts.servers_up += 1,
+            Event::HealthChanged { up: false, .. } => counts.servers_down += 1,
             Event::Decided { class, .. } => *counts.decided.entry(*class).or_default() += 1,
             Event::Applied { class, took_us } => counts.applied.entry(*class).or_default().observe(*took_us),
             _ => {}

@@ -453,6 +453,12 @@ pub struct JournalCounts {
     pub servers_removed: u64,
     /// Servers that discovery changed.
     pub servers_changed: u64,
+    /// Servers that HAProxy's checks found up.
+    #[serde(default)]
+    pub servers_up: u64,
+    /// Servers that HAProxy's checks found down.
+    #[serde(default)]
+    pub servers_down: u64,
     /// Decisions about single servers, by class.
     pub decided: BTreeMap<PlanClass, u64>,
     /// The latencies of applied changes, from the source's event to HAProxy's answer.

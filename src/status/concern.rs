@@ -19,6 +19,7 @@ use std::fmt;
 use proxymgr_actors::model::ServiceName;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState};
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, IntoEnumIterator, IntoStaticStr};
 
 use super::restarts::Restart;
 use super::severity::Severity;
@@ -28,8 +29,11 @@ pub use by_cause::by_cause;
 pub use certificates::of_certificates;
 
 /// Kind of a problem. Stable: scripts and tests compare it, the text may change.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, EnumIter, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ConcernKind {
     /// An actor of the daemon does not answer.
     ActorSilent,
@@ -94,6 +98,16 @@ pub enum ConcernKind {
 }
 
 impl ConcernKind {
+    /// All kinds that this version reports.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::iter().filter(|kind| *kind != Self::Unknown)
+    }
+
+    /// Its name in JSON, in metrics and in the runbook.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
     /// How urgent a problem of this kind is by itself: critical, if HAProxy does not run the desired state or clients of a
     /// service get no answer.
     fn severity(self) -> Severity {

@@ -26,15 +26,19 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use actix_web::http::header;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use proxymgr_actors::snapshot::ActorState;
 
+use super::concern::ConcernKind;
 use super::part::Part;
 use super::problem::Problem;
 use super::readiness::Readiness;
-use super::report::DaemonFacts;
+use super::report::{DaemonFacts, StatusReport};
+use super::severity::Severity;
 use super::view::{Identity, States, View};
 use exposition::{Families, Format};
 
@@ -93,12 +97,29 @@ impl Scrape {
         let readiness = Readiness::of(&self.states);
         families.gauge("ready", "1 if HAProxy runs the desired state, as in /readyz", flag(readiness.ready))?;
         families.gauge("actors_answering", "1 if all actors answer, as in /healthz", flag(self.states.is_ok()))?;
+        self.problems(families)?;
         let states: &[ActorState] = self.states.as_ref().map_or(&[], |states| states.as_slice());
         haproxy::write(families, states, self.now_unix_ms)?;
         sources::write(families, states, self.now_unix_ms)?;
         services::write(families, states, self.per_service)?;
         certificates::write(families, &self.daemon.certificates.certificates)?;
         history::write(families, states)
+    }
+
+    /// The problems by kind and severity, as in `/api/v1/status`.
+    fn problems(&self, families: &mut Families<'_>) -> std::fmt::Result {
+        let report = StatusReport::of(self.daemon.clone(), self.states.clone());
+        let mut counts: BTreeMap<(ConcernKind, Severity), usize> = BTreeMap::new();
+        report.concerns.iter().for_each(|it| *counts.entry((it.kind, it.severity)).or_default() += 1);
+        let severities = [(Severity::Critical, "critical"), (Severity::Warning, "warning")];
+        let samples = ConcernKind::all().flat_map(|kind| {
+            let count = |severity| counts.get(&(kind, severity)).copied().unwrap_or_default() as f64;
+            severities.map(|(severity, name)| {
+                (vec![("kind", kind.as_str().to_owned()), ("severity", name.to_owned())], count(severity))
+            })
+        });
+        let samples: Vec<_> = samples.collect();
+        families.gauges("problems", "Problems by kind and severity, as `proxymgr status` lists them", samples)
     }
 }
 

@@ -1,20 +1,17 @@
 //! The operator's certificates: private copies for HAProxy, and where their problems are shown.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::metrics::{promtool, scrape};
 use crate::stage::{LIMIT, Stage, err, ready};
 use crate::support::daemon::{Daemon, DaemonBuilder};
 use crate::support::eventually::check;
 use crate::support::haproxy;
 use crate::support::http;
 use crate::support::tls::TestCa;
-
-const RULES: &str = "config/prometheus/certificates.rules.yml";
 
 /// The operator's directory with the certificate `shop`, and two pairs of certificate and key.
 struct Certificates {
@@ -152,23 +149,5 @@ async fn every_haproxy_reads_the_private_file() {
     for version in haproxy::versions() {
         let checked = Command::new(&version.path).arg("-c").arg("-f").arg(&file).output().unwrap();
         assert!(checked.status.success(), "{version:?}: {}", err(&checked));
-    }
-}
-
-#[tokio::test]
-async fn alerts_use_metrics_that_exist() {
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join(RULES);
-    let checked = promtool().args(["check", "rules"]).arg(&rules).output().expect("promtool is here");
-    assert!(checked.status.success(), "{}", err(&checked));
-    let certificates = Certificates::new();
-    let daemon = certificates.builder().start();
-    ready(&daemon).await;
-    let text = scrape(daemon.status_address()).await;
-    let rules = fs::read_to_string(rules).unwrap();
-    let words = rules.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
-    let used: Vec<&str> = words.filter(|word| word.starts_with("proxymgr_")).collect();
-    assert!(!used.is_empty());
-    for name in used {
-        assert!(text.contains(&format!("\n{name}{{certificate=\"shop\"}} ")), "{name}\n{text}");
     }
 }

@@ -25,6 +25,9 @@ fn counts(families: &mut Families<'_>, state: &JournalState) -> fmt::Result {
         [("added", counts.servers_added), ("removed", counts.servers_removed), ("changed", counts.servers_changed)];
     let servers = servers.map(|(change, count)| (vec![("change", change.to_owned())], count));
     families.counters("servers_changed", "Servers added, removed or changed by discovery", servers)?;
+    let health = [("up", counts.servers_up), ("down", counts.servers_down)];
+    let health = health.map(|(state, count)| (vec![("state", state.to_owned())], count));
+    families.counters("health_changes", "Servers that HAProxy's checks found up or down", health)?;
     let decided = PlanClass::ALL.map(|class| (of(class), counts.decided.get(&class).copied().unwrap_or_default()));
     families.counters("decisions", "Decisions about single servers, by class", decided)?;
     let none = LatencyHistogram::default();

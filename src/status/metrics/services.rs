@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use proxymgr_actors::limits::METRICS_SERVICES_MAX;
-use proxymgr_actors::model::ServerState;
+use proxymgr_actors::model::{AdminState, ServerState};
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState, WatcherState};
 
 use super::exposition::{Families, Labels};
@@ -51,6 +51,12 @@ fn together(families: &mut Families<'_>, haproxy: &HaproxyState) -> fmt::Result 
         (vec![("state", state.as_str().to_owned())], servers as f64)
     });
     families.gauges("servers", "Servers in HAProxy of all services, by state", by_state)?;
+    let choices = || services().flat_map(|service| service.exceptions.operator.values());
+    let overrides = [AdminState::Ready, AdminState::Drain, AdminState::Maint].map(|state| {
+        let count = choices().filter(|choice| choice.state == state).count();
+        (vec![("state", state.as_str().to_owned())], count as f64)
+    });
+    families.gauges("overrides", "Servers whose state an operator has set, by that state", overrides)?;
     let with_problem = services().filter(|service| service.problem.is_some()).count();
     let help = "Services that are not served as defined";
     families.gauge("services_with_problem", help, with_problem as f64)?;

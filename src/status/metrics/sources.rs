@@ -27,6 +27,13 @@ pub fn write(families: &mut Families<'_>, states: &[ActorState], now_unix_ms: u6
     let blocked_for = oldest.map_or(0, |since| now_unix_ms.saturating_sub(since));
     let help = "Age of the oldest change of hosts that a guard blocks; 0 without any";
     families.gauge("held_age_max_seconds", help, seconds(blocked_for))?;
+    let rejected: Vec<u64> =
+        watchers.iter().filter_map(|watcher| watcher.rejected.as_ref()).map(|change| change.since_unix_ms).collect();
+    let help = "Changes of hosts that an operator rejected and that their sources still report";
+    families.gauge("changes_rejected", help, rejected.len() as f64)?;
+    let rejected_for = rejected.iter().min().map_or(0, |since| now_unix_ms.saturating_sub(*since));
+    let help = "Age of the oldest change of hosts that an operator rejected; 0 without any";
+    families.gauge("rejected_age_max_seconds", help, seconds(rejected_for))?;
     missed(families, states)?;
     let refused: usize = watchers.iter().map(|watcher| watcher.problems.len()).sum();
     families.gauge("entries_refused", "Invalid entries of sources", refused as f64)

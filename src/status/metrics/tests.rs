@@ -88,7 +88,7 @@ fn annotations_have_their_own_source() {
     ] {
         assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
     }
-    assert!(!with(None).contains("annotations"));
+    assert!(!with(None).contains("proxymgr_annotations_"));
 }
 
 #[test]
