@@ -113,7 +113,10 @@ pub const HISTORY_RELOADS_MAX: usize = 200;
 /// The most HAProxy processes in the history.
 pub const HISTORY_PROCESSES_MAX: usize = 60;
 
-/// How much of a reload's reasons the history keeps, in characters.
+/// The most reasons of a reload that the log has; the rest are counted.
+pub const RELOAD_REASONS_LOGGED_MAX: usize = 5;
+
+/// How much of a reload's reasons the history keeps, and how much of each the log has, in characters.
 pub const HISTORY_REASON_CHARS_MAX: usize = 160;
 
 /// The most servers in one step of a plan preview, after which other messages are handled: 1,000 take 0.4 ms.

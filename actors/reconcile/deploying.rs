@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::DesiredService;
 use super::effect::{Effect, info};
+use super::reload_queue::in_short;
 use super::state::State;
 use crate::decide::base::BaseLayout;
 use crate::decide::deployment::{
@@ -65,7 +66,7 @@ impl State {
         let only_for =
             (!self.reloads.is_due_for_all() && self.process.exit().is_none()).then(|| self.reloads.services());
         let order = self.deploy_order(only_for);
-        let line = info("deploying a new HAProxy process").with("reasons", reasons.join("; "));
+        let line = info("deploying a new HAProxy process").with("reasons", in_short(&reasons));
         self.outbox.log(line.with("services", order.services.len()));
         self.deployment = Some(Deployment {
             reasons,

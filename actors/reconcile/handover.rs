@@ -215,8 +215,7 @@ impl State {
     fn report_reload(&mut self, pid: u32, deployment: &Deployment, now: Moment) {
         let took_ms = millis(now.instant.saturating_duration_since(deployment.begun));
         let reasons = deployment.reasons.clone();
-        let line = info("reloaded").with("pid", pid).with("took_ms", took_ms);
-        self.outbox.log(line.with("reasons", reasons.join("; ")));
+        self.outbox.log(info("reloaded").with("pid", pid).with("took_ms", took_ms));
         for cause in &deployment.causes {
             *self.tally.counts.reload_causes.entry(*cause).or_default() += 1;
         }
@@ -278,8 +277,7 @@ impl State {
             self.unmanaged = Some(CatchUp::on_earlier_file(servers));
             self.catch_up(None);
         }
-        let line = warn("the reload failed, retrying after a pause").with("error", &error);
-        self.outbox.log(line.with("reasons", deployment.reasons.join("; ")));
+        self.outbox.log(warn("the reload failed, retrying after a pause").with("error", &error));
         self.outbox.record(JournalEntry::new(Event::Failed { error: error.clone() }));
         self.tally.counts.reload_failed += 1;
         self.tally.sockets_to_spare = true;

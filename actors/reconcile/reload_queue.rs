@@ -4,10 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use itertools::Itertools;
+
 use super::problem::Problem;
 use super::time::backoff;
 use crate::decide::base::BaseLayout;
-use crate::limits::{RELOAD_PATIENCE, RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
+use crate::limits::{
+    HISTORY_REASON_CHARS_MAX, RELOAD_PATIENCE, RELOAD_REASONS_LOGGED_MAX, RELOAD_RETRY, RELOAD_RETRY_MAX,
+    RESTART_BACKOFF_MIN,
+};
 use crate::model::{Moment, ReloadCause, ReloadReason, ServiceName};
 
 /// Reloads that are due, and the outcome of the last one.
@@ -158,6 +163,16 @@ impl ReloadQueue {
     }
 }
 
+/// Returns the first reasons of a reload, for one line of the log.
+pub fn in_short(reasons: &[String]) -> String {
+    let clipped = |reason: &String| reason.chars().take(HISTORY_REASON_CHARS_MAX).collect::<String>();
+    let first = reasons.iter().take(RELOAD_REASONS_LOGGED_MAX).map(clipped).join("; ");
+    match reasons.len().saturating_sub(RELOAD_REASONS_LOGGED_MAX) {
+        0 => first,
+        more => format!("{first}; and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +197,15 @@ mod tests {
         assert_eq!(queue.causes(), [ReloadCause::ServiceNew, ReloadCause::Operator].into());
         queue.set(&web(), Vec::new());
         assert!(queue.is_due() && queue.is_due_for_all() && !queue.waits(&web()));
+    }
+
+    #[test]
+    fn first_reasons_and_a_count_are_logged() {
+        let reasons: Vec<String> = (1..=50).map(|n| format!("service-{n}: {}", "x".repeat(1_000))).collect();
+        let text = in_short(&reasons);
+        assert!(text.starts_with("service-1: x") && text.ends_with("; and 45 more"), "{text}");
+        assert!(text.len() < 6 * HISTORY_REASON_CHARS_MAX);
+        assert_eq!(in_short(&reasons[..1]).len(), HISTORY_REASON_CHARS_MAX);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::settings::{CANDIDATE, CommandLine};
 /// The number of bytes of a command's output that are kept for the log and the error: its beginning.
 const OUTPUT_BYTES_MAX: usize = 4_096;
 
+/// The number of lines of a command's output that are logged.
+const OUTPUT_LINES_MAX: usize = 20;
+
 /// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum CommandFailure {
@@ -57,14 +60,24 @@ pub(super) async fn run(
         return Err(broken(format!("did not end within {} and was killed", humantime::format_duration(limit))));
     };
     let (status, said) = finished.map_err(|error| broken(format!("could not be waited for: {error}")))?;
-    if !said.is_empty() {
-        info!(log, "command output: {}", said; "command" => &shown);
-    }
+    log_output(&said, &shown, log);
     if status.success() {
         return Ok(());
     }
     let said = Some(said).filter(|said| !said.is_empty());
     Err(CommandFailure::Ended { command: shown, status: status.to_string(), said })
+}
+
+/// Logs output of a command, one record per line.
+fn log_output(said: &str, command: &str, log: &Logger) {
+    let mut lines = said.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    for line in lines.by_ref().take(OUTPUT_LINES_MAX) {
+        info!(log, "command output: {}", line; "command" => command);
+    }
+    let more = lines.count();
+    if more > 0 {
+        info!(log, "command output: further lines are not logged"; "command" => command, "lines" => more);
+    }
 }
 
 fn command(line: &CommandLine, candidate: &str) -> Command {
@@ -126,7 +139,9 @@ async fn keep_start(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use slog::{Discard, o};
+    use std::sync::{Arc, Mutex};
+
+    use slog::{Discard, Drain, o};
 
     use super::*;
     use crate::child_environment::ChildEnvironment;
@@ -163,6 +178,22 @@ mod tests {
         assert!(error.contains("exit status: 3") && error.contains("no such luck"), "{error}");
         let error = run_words(&["/nowhere/at-all"], false).await.unwrap_err();
         assert!(error.contains("/nowhere/at-all") && error.contains("cannot be run"), "{error}");
+    }
+
+    #[test]
+    fn output_is_logged_line_by_line_and_capped() {
+        let records = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&records);
+        let drain = slog::Filter(Discard, move |record: &slog::Record<'_>| {
+            kept.lock().unwrap().push(record.msg().to_string());
+            false
+        });
+        let output: String = (1..=50).map(|n| format!("line {n}\n\n")).collect();
+        log_output(&output, "x", &Logger::root(drain.fuse(), o!()));
+        let records = records.lock().unwrap();
+        assert_eq!(records.len(), OUTPUT_LINES_MAX + 1);
+        assert_eq!(records[1], "command output: line 2");
+        assert_eq!(records[OUTPUT_LINES_MAX], "command output: further lines are not logged");
     }
 
     #[tokio::test]

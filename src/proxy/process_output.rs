@@ -9,7 +9,7 @@ use proxymgr_actors::limits::{
     PROXY_OUTPUT_PIPE_BYTES,
 };
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-use slog::{Logger, error, info, warn};
+use slog::{Logger, debug, error, info, warn};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Duration, Instant};
@@ -79,7 +79,11 @@ impl Forwarder {
         if words.is_empty() || about_health == Read::Known {
             return;
         }
-        let is_expected = matches!(about_health, Read::Changed(_)) || echoes_our_doing(words);
+        if reports_stop_of_proxy(words) {
+            debug!(self.log, "HAProxy: {words}"; "pid" => self.pid);
+            return;
+        }
+        let is_expected = matches!(about_health, Read::Changed(_)) || confirms_maintenance(words);
         self.write(words, is_expected, now);
         if let Read::Changed(change) = about_health
             && self.reported.admits(now).is_some()
@@ -108,12 +112,18 @@ impl Forwarder {
     }
 }
 
-/// Whether HAProxy only confirms our own order: a server enters or leaves maintenance, or an old process stops
-/// listening.
-fn echoes_our_doing(words: &str) -> bool {
-    let of_server = words.starts_with("Server ")
-        && (words.contains(" is going DOWN for maintenance") || words.contains("(leaving forced maintenance)"));
-    of_server || (words.starts_with("Proxy ") && words.contains(" stopped (cumulated conns"))
+/// Whether HAProxy only confirms our own order: a server enters or leaves maintenance.
+fn confirms_maintenance(words: &str) -> bool {
+    words.starts_with("Server ")
+        && (words.contains(" is going DOWN for maintenance") || words.contains("(leaving forced maintenance)"))
+}
+
+/// Whether a process that is being replaced stops listening for one service. Each reload writes such a line, in HAProxy 2.2
+/// two, for every service.
+fn reports_stop_of_proxy(words: &str) -> bool {
+    let is_of = |kind: &str, what: &str| words.starts_with(kind) && words.contains(what);
+    is_of("Proxy ", " stopped (")
+        || ["frontend", "backend", "proxy", "listen"].iter().any(|kind| is_of(&format!("Stopping {kind} "), " in "))
 }
 
 /// Splits output into lines. A line that is too long is cut, so that a program without line feeds does not fill memory.
@@ -240,6 +250,20 @@ mod tests {
             said(Level::Info, "hi"),
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stop_of_proxies_is_no_flood() {
+        let stops = [
+            "[WARNING]  (9) : Proxy web stopped (cumulated conns: FE: 0, BE: 0).",
+            "[WARNING] 333/095544 (9) : Stopping proxy web in 0 ms.",
+            "[WARNING] 333/095544 (9) : Proxy web stopped (FE: 0 conns, BE: 0 conns).",
+        ];
+        let output: String = (0..100).flat_map(|_| stops).map(|line| format!("{line}\n")).collect();
+        let lines = forwarded(format!("{output}[WARNING]  (9) : odd\n").as_bytes()).await;
+        let (last, stops) = lines.split_last().unwrap();
+        assert_eq!(*last, (Level::Warning, "HAProxy: odd".to_owned()));
+        assert!(stops.len() == 300 && stops.iter().all(|(level, _)| *level == Level::Debug), "{stops:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use proxymgr_actors::port::{PortFuture, ProcessExit, ProcessSignal, ProcessUsage, RunningProcess};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
-use slog::{Logger, info, warn};
+use slog::{Logger, debug, warn};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::{spawn, spawn_blocking};
@@ -57,7 +57,7 @@ impl WatchedProcesses {
     /// Removes a process that has ended.
     pub(super) fn end(&self, pid: u32, exit: &ProcessExit) {
         self.lock().remove(&pid);
-        info!(self.log, "HAProxy process ended"; "pid" => pid, "with" => %exit);
+        debug!(self.log, "HAProxy process ended"; "pid" => pid, "with" => %exit);
     }
 
     /// Finds a HAProxy on the file that is not watched yet: the one that answers on its socket if it runs the file,

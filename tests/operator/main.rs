@@ -8,6 +8,7 @@ mod alerts;
 mod certificates;
 mod dashboard;
 mod events;
+mod log;
 mod metrics;
 mod orders;
 mod stage;
