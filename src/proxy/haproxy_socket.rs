@@ -17,7 +17,7 @@ use proxymgr_actors::limits::{
 };
 use proxymgr_actors::model::{
     BackendCommand, CertificateChange, Observation, ObservedRoutes, ProcessInfo, RouteCommand, RuntimeCommand,
-    SectionTraffic, ServerName, ServiceName, Traffic,
+    SectionTraffic, ServiceName, Traffic,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
