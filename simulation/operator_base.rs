@@ -67,7 +67,7 @@ pub(super) fn file(settings: u8) -> BaseFile {
     let refused = if settings == REFUSED_SETTINGS { POISON_SETTING } else { "maxconn 1000" };
     let sections = base(settings).sections;
     let text = format!("global\n    {refused}\ndefaults\n    mode http\n    timeout connect 5s\n{sections}");
-    BaseFile { path: "/etc/proxymgr/haproxy.cfg".into(), text: text.into() }
+    BaseFile::new("/etc/proxymgr/haproxy.cfg", text)
 }
 
 /// Returns a file of the manager without the backends that stand in for services which do not exist.

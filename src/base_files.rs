@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use proxymgr_actors::decide::base;
 use proxymgr_actors::limits::{BASE_FILES_MAX, CONFIG_FILE_BYTES_MAX};
 use proxymgr_actors::model::BaseFile;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,16 @@ pub fn read(path: &Path) -> Result<Vec<BaseFile>, String> {
     }
 }
 
+/// Reads the maps that a file names. One that cannot be read is left out: HAProxy names it.
+fn with_maps(mut file: BaseFile) -> BaseFile {
+    for path in base::map_paths(&file.text) {
+        let is_small = fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= CONFIG_FILE_BYTES_MAX);
+        let text = is_small.then(|| fs::read_to_string(&path).ok()).flatten();
+        file.maps.extend(text.map(|text| (path.into(), text.into())));
+    }
+    file
+}
+
 /// Returns whether HAProxy reads a file of this name in a directory.
 pub fn is_configuration(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
@@ -69,7 +80,7 @@ fn read_file(path: &Path) -> Result<BaseFile, String> {
         return Err(cannot(&format!("it has more than {CONFIG_FILE_BYTES_MAX} bytes")));
     }
     let text = fs::read_to_string(path).map_err(|error| cannot(&error))?;
-    Ok(BaseFile { path: shown.to_string().into(), text: text.into() })
+    Ok(with_maps(BaseFile::new(shown.to_string(), text)))
 }
 
 /// Saves a copy of files that HAProxy accepted.
@@ -85,7 +96,7 @@ pub fn save(path: &Path, files: &[BaseFile]) -> Result<(), String> {
 /// Returns the files of the copy; `None` where there is none.
 pub fn saved(path: &Path) -> Option<Vec<BaseFile>> {
     let saved: Saved = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    let files = saved.files.into_iter().map(|file| BaseFile { path: file.path.into(), text: file.text.into() });
+    let files = saved.files.into_iter().map(|file| with_maps(BaseFile::new(file.path, file.text)));
     (saved.version == VERSION).then(|| files.collect())
 }
 
@@ -120,7 +131,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("copy");
         assert_eq!(saved(&copy), None);
-        let files = vec![BaseFile { path: "/etc/a.cfg".into(), text: "global\n".into() }];
+        let files = vec![BaseFile::new("/etc/a.cfg", "global\n")];
         save(&copy, &files).unwrap();
         assert_eq!(saved(&copy), Some(files));
         fs::write(&copy, "{").unwrap();

@@ -1,5 +1,6 @@
 //! The operator's policy for HAProxy: the validated settings that actors use.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,15 @@ pub struct BaseFile {
     pub path: Arc<str>,
     /// Its text.
     pub text: Arc<str>,
+    /// The texts of the map files by which its lines choose backends, by their paths.
+    pub maps: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl BaseFile {
+    /// Creates a file without maps.
+    pub fn new(path: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
+        Self { path: path.into(), text: text.into(), maps: BTreeMap::new() }
+    }
 }
 
 /// Returns the path of the map of domains for this haproxy.cfg.

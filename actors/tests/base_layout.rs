@@ -16,7 +16,7 @@ use proxymgr_actors::model::{
 };
 
 fn config(files: &[(&str, &str)]) -> BaseConfig {
-    let file = |(path, text): &(&str, &str)| BaseFile { path: (*path).into(), text: (*text).into() };
+    let file = |(path, text): &(&str, &str)| BaseFile::new(*path, *text);
     BaseConfig {
         files: files.iter().map(file).collect(),
         global: Vec::new(),

@@ -17,7 +17,7 @@ use proxymgr_actors::model::{
 
 fn layout(text: &str) -> Arc<BaseLayout> {
     Arc::new(base::layout(&BaseConfig {
-        files: vec![BaseFile { path: "/etc/edge.cfg".into(), text: text.into() }],
+        files: vec![BaseFile::new("/etc/edge.cfg", text)],
         global: Vec::new(),
         defaults: Vec::new(),
         socket_path: "/run/proxymgr.sock".into(),

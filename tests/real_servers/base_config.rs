@@ -187,6 +187,55 @@ async fn listeners_of_the_base_may_overlap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backends_of_a_map_exist_without_their_services() {
+    for version in versions() {
+        let (scene, backends) = Scene::begin(&version);
+        let map = scene.dir.write("hosts.map", "# hosts\n/shop shop\n/web web\n".to_owned());
+        let path = scene.dir.path().join("edge.cfg");
+        let rule = format!("\tuse_backend %[path,map_beg({})]\n\tdefault_backend web\n", map.display());
+        let good = std::fs::read_to_string(&path).unwrap().replacen("\tdefault_backend web\n", &rule, 1);
+        std::fs::write(&path, good).unwrap();
+        scene.goes_to("/shop", "503").await;
+        scene.goes_to("/other", backends[2].name()).await;
+        scene.files.hosts("shop", [&backends[1]]);
+        scene.define("shop");
+        scene.goes_to("/shop", backends[1].name()).await;
+        scene.files.remove("shop");
+        scene.goes_to("/shop", "503").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listeners_left_to_haproxy_survive_reloads() {
+    for version in versions() {
+        let (scene, backends) = Scene::begin(&version);
+        scene.files.hosts("web", [&backends[0]]);
+        scene.define("web");
+        scene.goes_to("/", backends[0].name()).await;
+        let path = scene.dir.path().join("edge.cfg");
+        let left = SocketAddr::from(([127, 0, 0, 1], scene.dir.port()));
+        let more = format!("\nfrontend left\n\tbind {left} backlog 900\n\tdefault_backend web\n");
+        let good = std::fs::read_to_string(&path).unwrap() + &more;
+        std::fs::write(&path, &good).unwrap();
+        let serves = async || http::get(left, "/").await.map(drop).map_err(|error| error.to_string());
+        scene.daemon.eventually(LIMIT, "HAProxy opens it itself", serves).await;
+        let load = Load::new(left).clients(2).pause(Duration::from_millis(2)).start();
+        for round in 0..10 {
+            let section = format!("round-{round}");
+            std::fs::write(&path, good.replace("x-section web", &format!("x-section {section}"))).unwrap();
+            let applied = async || {
+                let (_, answered) = scene.answer("/").await?;
+                check(answered == section, &answered)
+            };
+            scene.daemon.eventually(LIMIT, "the base is applied", applied).await;
+        }
+        let report = load.stop().await;
+        println!("{version}: {report}");
+        report.assert_nothing_failed();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listeners_of_the_base_survive_reloads_and_crashes() {
     for version in versions() {
         let (mut scene, backends) = Scene::begin(&version);

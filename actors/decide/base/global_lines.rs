@@ -69,7 +69,7 @@ mod tests {
 
     fn config(global: &[&str], file: &str) -> BaseConfig {
         BaseConfig {
-            files: vec![BaseFile { path: "/etc/h.cfg".into(), text: file.into() }],
+            files: vec![BaseFile::new("/etc/h.cfg", file)],
             global: global.iter().map(|line| (*line).to_owned()).collect(),
             defaults: Vec::new(),
             socket_path: "/run/h.sock".into(),

@@ -19,6 +19,7 @@ pub use global_lines::{global_lines, runtime_apis};
 pub use layout::{BaseLayout, BoundBase, LeftBind, ServiceTexts};
 pub use operator_files::{MARKER, is_marker};
 pub use own_lines::is_ours;
+pub use references::map_paths;
 
 /// Returns the text of a base configuration without services, whose sockets HAProxy opens itself.
 pub fn text(config: &BaseConfig) -> String {

@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
             config,
             layout,
             lines: Vec::new(),
-            references: References::default(),
+            references: References::with_maps(config.files.iter().flat_map(|file| &file.maps)),
             defaults: BTreeMap::new(),
             missing_in_global,
             has_defaults: false,
@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
             self.layout.defaults_root = Some(own_lines::defaults_root(None, &own.concat()));
         }
         self.flush();
-        for (name, reference) in std::mem::take(&mut self.references.0) {
+        for (name, reference) in std::mem::take(&mut self.references.backends) {
             let in_base = self.layout.services.entry(name).or_default();
             let in_base = Arc::make_mut(in_base);
             let none = BTreeSet::new();
