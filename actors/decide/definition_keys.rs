@@ -33,7 +33,7 @@ pub const SERVICE_KEYS: &[DefinitionKey] = &[
         "defaults",
         "name",
         "The `defaults` section of the base configuration that applies to its section, instead of the last one. HAProxy 2.4 \
-         or later.",
+         or later. Without `haproxy.base_config`: `http` or `tcp`, which is `haproxy.defaults` in that mode.",
     ),
     key(
         "redirect_to_https",

@@ -173,7 +173,7 @@ pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Ar
 /// Returns the start of a section, which derives from a set of lines where there is one.
 fn section_start(definition: &ServiceDefinition, set: Option<&str>) -> String {
     let keyword = if has_listener(definition) { "listen" } else { "backend" };
-    let mut text = match set.or(definition.section.defaults.as_ref().map(ServiceName::as_str)) {
+    let mut text = match set.or(definition.named_defaults().map(ServiceName::as_str)) {
         Some(defaults) => format!("{keyword} {} from {defaults}\n", definition.name),
         None => format!("{keyword} {}\n", definition.name),
     };

@@ -74,7 +74,7 @@ pub struct LineSet {
 
 /// Returns the set that the section of a service derives from; `None` where the section has its lines itself.
 pub fn of(definition: &ServiceDefinition, style: SectionStyle) -> Option<LineSet> {
-    let own_defaults = definition.section.defaults.as_ref();
+    let own_defaults = definition.named_defaults();
     let is_supported = match style.line_sets {
         LineSetSupport::None => false,
         LineSetSupport::OfNamedDefaults => own_defaults.is_some(),

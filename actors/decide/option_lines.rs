@@ -17,11 +17,12 @@ use crate::model::{ServiceDefinition, Word};
 pub(super) fn push_options(text: &mut String, definition: &ServiceDefinition, style: SectionStyle) {
     let lines = &definition.listen_options;
     let style = style.for_lines(definition);
-    let of_frontends = definition.in_base.as_ref().and_then(|in_base| in_base.is_http);
+    let in_base = definition.in_base.as_deref();
+    let of_base = in_base.and_then(|in_base| in_base.chosen_http.or(in_base.is_http));
     let of_shared = shares(definition).map(|kind| kind == FrontendKind::Http);
     // A redirect to HTTPS is a rule of HTTP.
     let of_redirect = definition.redirect_from().map(|_| true);
-    let implied = of_shared.or(of_redirect).or(of_frontends).unwrap_or(style.http_by_default);
+    let implied = of_shared.or(of_redirect).or(of_base).unwrap_or(style.http_by_default);
     if implied != style.http_by_default && !lines.iter().any(|words| mode_of(words).is_some()) {
         let _ = writeln!(text, "{INDENT}mode {}", if implied { "http" } else { "tcp" });
     }

@@ -49,7 +49,7 @@ pub enum LineSetSupport {
 impl SectionStyle {
     /// Returns the style of the section of a service, which may have `defaults` of its own.
     pub fn for_lines(self, definition: &ServiceDefinition) -> Self {
-        if definition.section.defaults.is_none() {
+        if definition.named_defaults().is_none() {
             return self;
         }
         let lines = definition.lines();

@@ -18,6 +18,9 @@ pub struct InBase {
     /// names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<Vec<Vec<Word>>>,
+    /// The mode that its `defaults` means, HTTP or not, where the operator has no files: there is no such section.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_http: Option<bool>,
     /// Whether the sections that send it requests are in HTTP mode; `None` where none refers to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_http: Option<bool>,

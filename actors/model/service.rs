@@ -174,7 +174,8 @@ pub struct ServiceLifeCycle {
 /// What the section of a service has beside its first address and its lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SectionSettings {
-    /// The named `defaults` section of the base configuration that applies to it; the last one where there is none.
+    /// The named `defaults` section of the base configuration that applies to it; the last one where there is none. Without
+    /// files of the operator, `http` and `tcp` are the last one in that mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<ServiceName>,
     /// Further addresses that clients connect to.
@@ -249,6 +250,12 @@ impl ServiceDefinition {
             Some(InBase { lines: Some(lines), .. }) => lines,
             _ => &self.listen_options,
         }
+    }
+
+    /// Returns the name of the `defaults` section that its section derives from; `None` for the last one.
+    pub fn named_defaults(&self) -> Option<&ServiceName> {
+        let is_mode = self.in_base.as_ref().is_some_and(|in_base| in_base.chosen_http.is_some());
+        self.section.defaults.as_ref().filter(|_| !is_mode)
     }
 
     /// Returns whether [`ServiceDefinition::lines`] include those of the `defaults` section that applies to it.

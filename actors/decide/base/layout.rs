@@ -135,13 +135,32 @@ impl BaseLayout {
         })
     }
 
+    /// Returns whether the mode of this name is HTTP, where the operator has no files whose sections have names.
+    fn mode_named(&self, name: &ServiceName) -> Option<bool> {
+        match name.as_str() {
+            "http" if !self.is_of_files => Some(true),
+            "tcp" if !self.is_of_files => Some(false),
+            _ => None,
+        }
+    }
+
+    fn defaults_in_mode(&self, http: bool) -> Vec<Vec<Word>> {
+        let mode = ["mode", if http { "http" } else { "tcp" }].map(|word| Word::new(word).expect("letters"));
+        self.defaults.iter().cloned().chain([mode.to_vec()]).collect()
+    }
+
     /// Returns the definition with what the base says of the service.
     pub fn applied_to(&self, definition: &Arc<ServiceDefinition>) -> Arc<ServiceDefinition> {
         let mut in_base = self.services.get(&definition.name).cloned();
         if let Some(name) = &definition.section.defaults {
-            let mut lines = self.named_defaults.get(name).cloned().unwrap_or_default();
+            let chosen_http = self.mode_named(name);
+            let mut lines = match chosen_http {
+                Some(http) => self.defaults_in_mode(http),
+                None => self.named_defaults.get(name).cloned().unwrap_or_default(),
+            };
             lines.extend(definition.listen_options.iter().cloned());
-            Arc::make_mut(in_base.get_or_insert_default()).lines = Some(lines);
+            let in_base = Arc::make_mut(in_base.get_or_insert_default());
+            (in_base.lines, in_base.chosen_http) = (Some(lines), chosen_http);
         }
         if definition.section.tls.is_some() {
             let in_base = in_base.get_or_insert_default();
