@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{
     APPLY_LATENCY_BOUNDS_US, HISTORY_MINUTES_MAX, HISTORY_PROCESSES_MAX, HISTORY_REASON_CHARS_MAX, HISTORY_RELOADS_MAX,
@@ -15,7 +17,8 @@ const MINUTE_MS: u64 = 60_000;
 pub type LatencyCounts = [u32; APPLY_LATENCY_BOUNDS_US.len() + 1];
 
 /// The counts of one minute.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Minute {
     /// When it began, in milliseconds since 1970.
     pub at_unix_ms: u64,
@@ -38,7 +41,7 @@ pub struct Minute {
 }
 
 /// One start or reload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadMark {
     /// When the new process answered, in milliseconds since 1970.
     pub at_unix_ms: u64,
@@ -53,7 +56,8 @@ pub struct ReloadMark {
 }
 
 /// One HAProxy process from its start to its end.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessLife {
     /// Its process id.
     pub pid: u32,
@@ -68,7 +72,8 @@ pub struct ProcessLife {
 }
 
 /// The last hours.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct History {
     /// The minutes in which anything happened, oldest first.
     pub minutes: VecDeque<Minute>,
@@ -110,6 +115,13 @@ impl History {
             }
             Event::DriftFound { .. } => self.minute(at).drift += 1,
             _ => {}
+        }
+    }
+
+    /// Ends the processes of an earlier run of the daemon, whose end this run does not learn.
+    pub fn end_processes(&mut self, at_unix_ms: u64) {
+        for process in self.processes.iter_mut().filter(|process| process.ended_unix_ms.is_none()) {
+            process.ended_unix_ms = Some(at_unix_ms);
         }
     }
 

@@ -1,14 +1,18 @@
-//! The journal: records events and their causes, up to a maximum number of entries.
+//! The journal: records events and their causes, up to a maximum number of entries. Its newest part is saved, and survives
+//! restarts of the daemon.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use actix::{Actor, Context, Handler, MessageResult};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseFuture, WrapFuture,
+};
 
 use crate::clock::Clock;
 use crate::history::History;
 use crate::journal::{Event, JournalEntry};
-use crate::limits::JOURNAL_ENTRIES_MAX;
-use crate::message::{GetState, ReadHistory, ReadJournal, Record};
+use crate::limits::{JOURNAL_ENTRIES_MAX, JOURNAL_SAVE_INTERVAL, JOURNAL_SAVED_ENTRIES_MAX};
+use crate::message::{BeginShutdown, GetState, ReadHistory, ReadJournal, Record, SaveJournal};
+use crate::port::SavedJournal;
 use crate::snapshot::{ActorState, JournalCounts, JournalState};
 
 /// The journal.
@@ -18,20 +22,52 @@ pub struct JournalActor {
     newest: u64,
     events: BTreeMap<&'static str, u64>,
     counts: JournalCounts,
+    saves: Recipient<SaveJournal>,
+    /// The sequence number of the newest entry that is saved, or being saved.
+    saved: u64,
     clock: Clock,
 }
 
 impl JournalActor {
-    /// Creates an empty journal.
-    pub fn new(clock: Clock) -> Self {
+    /// Creates a journal with what an earlier run of the daemon saved.
+    pub fn new(restored: SavedJournal, saves: Recipient<SaveJournal>, clock: Clock) -> Self {
+        let SavedJournal { entries, history } = restored;
+        let newest = entries.last().map_or(0, |entry| entry.sequence);
         Self {
-            entries: VecDeque::new(),
-            history: History::default(),
-            newest: 0,
+            entries: entries.into(),
+            history,
+            newest,
             events: BTreeMap::new(),
             counts: JournalCounts::default(),
+            saves,
+            saved: newest,
             clock,
         }
+    }
+
+    /// Saves the newest part, where it changed. Resolves when it is saved; a disk that is full is reported by the saved
+    /// state.
+    fn save(&mut self) -> impl Future<Output = bool> + use<> {
+        let first = self.entries.len().saturating_sub(JOURNAL_SAVED_ENTRIES_MAX);
+        let is_behind = std::mem::replace(&mut self.saved, self.newest) != self.newest;
+        let save = is_behind.then(|| {
+            let entries = self.entries.range(first..).cloned().collect();
+            self.saves.send(SaveJournal(SavedJournal { entries, history: self.history.clone() }))
+        });
+        async move {
+            match save {
+                Some(save) => save.await.is_ok_and(|saved| saved.is_ok()),
+                None => true,
+            }
+        }
+    }
+
+    /// Saves regularly, one save after the other.
+    fn save_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(JOURNAL_SAVE_INTERVAL, |journal, ctx| {
+            let saved = journal.save().into_actor(journal);
+            ctx.spawn(saved.map(|_, journal, ctx| journal.save_later(ctx)));
+        });
     }
 
     fn count(&mut self, event: &Event) {
@@ -54,6 +90,18 @@ impl JournalActor {
 
 impl Actor for JournalActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.save_later(ctx);
+    }
+}
+
+impl Handler<BeginShutdown> for JournalActor {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.save())
+    }
 }
 
 impl Handler<Record> for JournalActor {

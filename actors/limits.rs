@@ -282,6 +282,12 @@ pub const CONFIG_WRITE_RETRY: Duration = Duration::from_secs(5);
 /// The most entries of the journal.
 pub const JOURNAL_ENTRIES_MAX: usize = 10_000;
 
+/// How many of the newest entries survive a restart of the daemon.
+pub const JOURNAL_SAVED_ENTRIES_MAX: usize = 2_000;
+
+/// The interval at which a changed journal is saved: a crash of the daemon loses the entries since.
+pub const JOURNAL_SAVE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The bounds of the histograms of latencies from a source's event to HAProxy's answer, in microseconds: from a runtime
 /// change on an idle machine to unacceptably long times.
 pub const APPLY_LATENCY_BOUNDS_US: [u64; 17] = [

@@ -43,7 +43,7 @@ use crate::model::{
     Revision, ServerName, ServiceDefinition, ServiceName,
 };
 use crate::operator::{GuardDecision, OrderRefused, SetServer};
-use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedState};
+use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedJournal, SavedState};
 use crate::snapshot::{ActorState, ProxyPhase};
 
 /// ServiceConfigActor -> HaproxyStateActor: a service is new, or its definition was updated.
@@ -228,8 +228,9 @@ pub struct StopProxy {
 #[rtype(result = "()")]
 pub struct CloseSockets;
 
-/// main -> HaproxyStateActor: execute no more plans, and answer when all pending writes are done. A stop follows. Returns
-/// whether haproxy.cfg is what the process that serves runs.
+/// main -> HaproxyStateActor, OverridesActor, and at last JournalActor: execute no more plans, and answer when all pending
+/// writes are done. A stop follows. Returns whether the files are up to date: haproxy.cfg is what the process that serves
+/// runs.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "bool")]
 pub struct BeginShutdown;
@@ -282,6 +283,11 @@ pub struct ChooseServerState(pub SetServer);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), String>")]
 pub struct SaveState(pub SavedState);
+
+/// JournalActor -> StateStoreActor: replace the saved journal.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), String>")]
+pub struct SaveJournal(pub SavedJournal);
 
 /// OverridesActor -> HaproxyStateActor, those of targets, OutputActor: the overrides of a service.
 #[derive(Debug, Clone, Message)]

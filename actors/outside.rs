@@ -6,8 +6,8 @@ use crate::decide::host_networks::HostNetworks;
 use crate::decide::option_policy::OptionPolicy;
 use crate::model::{DiscoveryPolicy, ProxyPolicy, ProxyVersion};
 use crate::port::{
-    ConfigFile, DefinitionSource, HostSources, ListeningSockets, NameResolver, ProxyProcesses, RuntimeApi, SavedState,
-    ServiceOutput, StateStore,
+    ConfigFile, DefinitionSource, HostSources, ListeningSockets, NameResolver, ProxyProcesses, RuntimeApi,
+    SavedJournal, SavedState, ServiceOutput, StateStore,
 };
 
 /// The ports, as the daemon or a simulation provides them.
@@ -60,4 +60,6 @@ pub struct Orders {
     pub host_networks: HostNetworks,
     /// The state that an earlier run saved.
     pub restored: SavedState,
+    /// The recent part of the journal that an earlier run saved.
+    pub journal: SavedJournal,
 }

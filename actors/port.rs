@@ -21,6 +21,8 @@ use crate::decide::guard::GuardMemory;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::slots::SlotTable;
 use crate::decide::state_file::FileHosts;
+use crate::history::History;
+use crate::journal::JournalEntry;
 use crate::message::server_health::ServerHealthReported;
 use crate::message::sources::{DefinitionsSeen, HostsSeen};
 use crate::model::{
@@ -430,6 +432,9 @@ pub struct SavedService {
     /// The ids of servers that are not derived from their endpoints.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ids: BTreeMap<ServerName, PersistentId>,
+    /// Since when servers are down, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub down: BTreeMap<ServerName, u64>,
 }
 
 /// Raw definitions from their source, by the name of the service.
@@ -444,8 +449,21 @@ pub struct SavedState {
     pub definitions_guard: GuardMemory<DefinitionList>,
 }
 
+/// The recent part of the journal, as saved across restarts of the daemon.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SavedJournal {
+    /// The newest entries, the oldest first.
+    pub entries: Vec<JournalEntry>,
+    /// The history of the last hours.
+    pub history: History,
+}
+
 /// Stores the last good state across restarts.
 pub trait StateStore {
     /// Replaces the saved state atomically.
     fn save(&self, state: SavedState) -> PortFuture<Result<(), String>>;
+    /// Replaces the saved journal atomically.
+    fn save_journal(&self, _journal: SavedJournal) -> PortFuture<Result<(), String>> {
+        Box::pin(ready(Ok(())))
+    }
 }

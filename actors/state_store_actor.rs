@@ -1,11 +1,11 @@
-//! The only writer of the saved state, which survives restarts of the daemon.
+//! The only writer of the saved state and the saved journal, which survive restarts of the daemon.
 
 use std::rc::Rc;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
 use tokio::sync::Mutex;
 
-use crate::message::SaveState;
+use crate::message::{SaveJournal, SaveState};
 use crate::port::StateStore;
 
 /// Saves states one after the other, so that an older one never overwrites a newer one.
@@ -34,5 +34,14 @@ impl Handler<SaveState> for StateStoreActor {
             let _turn = turn.lock().await;
             store.save(state).await
         })
+    }
+}
+
+impl Handler<SaveJournal> for StateStoreActor {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, SaveJournal(journal): SaveJournal, _: &mut Self::Context) -> Self::Result {
+        // The JournalActor saves one after the other, into a file of its own.
+        self.store.save_journal(journal)
     }
 }

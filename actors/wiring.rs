@@ -7,7 +7,7 @@
 //! HaproxyStateActor (one more for each target), OutputActor (one for each further output) receive the same messages
 //!                    about services and hosts
 //! operator           --ChooseServerState--> OverridesActor --OverridesChanged--> all of these
-//! HaproxyStateActor  --SaveState--> StateStoreActor
+//! HaproxyStateActor  --SaveState--> StateStoreActor <--SaveJournal-- JournalActor
 //! HaproxyStateActor  --ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets, ReleaseSockets, CloseSockets-->
@@ -68,6 +68,7 @@ pub struct Actors {
     watchers: Recipient<ListWatchers>,
     journal: Recipient<ReadJournal>,
     history: Recipient<ReadHistory>,
+    save_journal: Recipient<BeginShutdown>,
     config: Recipient<GetConfig>,
     preview: Recipient<PreviewPlan>,
     refresh: Vec<Recipient<Refresh>>,
@@ -97,7 +98,8 @@ impl Actors {
 
     /// Like [`Actors::start`], with messages between actors delivered by `post`.
     pub fn start_by<P: Post>(post: &P, outside: Outside, orders: Orders, clock: Clock, log: &Logger) -> Self {
-        let journal = JournalActor::new(clock).start();
+        let store = StateStoreActor::new(outside.state_store.clone()).start();
+        let journal = JournalActor::new(orders.journal, store.clone().recipient(), clock).start();
         let supervisor_ctx = Context::new();
         let sockets_ctx = Context::new();
         let names_ctx = Context::new();
@@ -106,7 +108,6 @@ impl Actors {
         let targets = start_targets(&outside, &orders.policy, &orders.restored.services, &record, clock, log);
         let to_haproxy = post.inbox("HaproxyStateActor", None);
         let is_ours = orders.policy.base_config.management != ProxyManagement::External;
-        let store = StateStoreActor::new(outside.state_store.clone()).start();
         let (to_sockets, sockets) = (post.inbox("SocketHolderActor", None), sockets_ctx.address());
         let deployment = is_ours.then(|| HaproxyDeployment {
             deploy: post.inbox("ProcessSupervisorActor", None).way(supervisor_ctx.address().recipient()),
@@ -219,7 +220,8 @@ impl Actors {
             states,
             watchers: services.clone().recipient(),
             journal: journal.clone().recipient(),
-            history: journal.recipient(),
+            history: journal.clone().recipient(),
+            save_journal: journal.recipient(),
             config: haproxy.clone().recipient(),
             preview: haproxy.clone().recipient(),
             refresh,
@@ -356,7 +358,10 @@ impl Actors {
             }
             is_current
         };
-        tokio::join!(written, self.stop.send(StopProxy { on_stop })).0
+        let (is_current, _) = tokio::join!(written, self.stop.send(StopProxy { on_stop }));
+        // With what was recorded meanwhile.
+        let _ = self.save_journal.send(BeginShutdown).await;
+        is_current
     }
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn orders(policy: ProxyPolicy, quotas: Quotas, restored: SavedState) 
         services_removal_max: SERVICES_REMOVAL_MAX,
         discovery: DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas },
         host_networks: HostNetworks::default(),
+        journal: Default::default(),
         restored,
     }
 }

@@ -39,7 +39,6 @@ use crate::http::Servers;
 use crate::logging::{self, Logging};
 use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::recording::{self, Header, JournalFollower, Recorder};
-use crate::saved_state;
 use crate::settings::{Settings, SettingsSources};
 use crate::status::access::{Access, TokenSource};
 use crate::status::certificate_report::CertificateReport;
@@ -48,6 +47,7 @@ use crate::status::page::{self, PageSettings};
 use crate::status::restarts::{Restart, Restarts};
 use crate::status::view::{Identity, View};
 use crate::status::{self, metrics, part};
+use crate::{saved_journal, saved_state};
 use adapters::Discovery;
 use annotations::SharedAnnotations;
 use certificates::ReadCertificates;
@@ -154,7 +154,8 @@ impl Daemon {
         let (outside, keeping) = adapters::outside(settings, &discovery, &binary, kept, self.logging.root());
         let started_at_unix_ms = process::unix_ms_now();
         let clock = Clock::starting_at(started_at_unix_ms);
-        let orders = self.orders(version);
+        let orders = self.orders(version, inherited.is_some());
+        let journalled = orders.journal.entries.last().map_or(0, |entry| entry.sequence);
         let derived_definitions = outside.definitions.are_derived();
         let recorder = self.recorder(version, started_at_unix_ms, derived_definitions, &orders.restored)?;
         let outside = recorder.iter().fold(outside, recording::listen);
@@ -164,7 +165,7 @@ impl Daemon {
         if !self.settings.base_refused.is_empty() {
             actors.refuse_settings(self.settings.base_refused.clone());
         }
-        let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
+        let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder, journalled));
         let report = Arc::<CertificateReport>::default();
         let core = actors.clone();
         let certificates_changed = move |certificates: Certificates| core.certificates_changed(Arc::new(certificates));
@@ -313,13 +314,19 @@ impl Daemon {
         }
     }
 
-    fn orders(&self, version: Option<ProxyVersion>) -> Orders {
-        let saved = saved_state::load(&adapters::saved_state_path(&self.settings.current));
+    /// What the actors begin with. After a restart in place the HAProxy processes continue.
+    fn orders(&self, version: Option<ProxyVersion>, is_continued: bool) -> Orders {
+        let path = adapters::saved_state_path(&self.settings.current);
+        let saved = saved_state::load(&path);
         if let Some(problem) = &saved.problem {
             warn!(self.log, "{}", problem);
         }
         info!(self.log, "saved state read"; "services" => saved.state.services.len());
-        adapters::orders(&self.settings.current, version, saved.state)
+        let mut journal = saved_journal::load(&saved_journal::path_beside(&path));
+        if let Some(last) = journal.entries.last().filter(|_| !is_continued) {
+            journal.history.end_processes(last.at_unix_ms);
+        }
+        adapters::orders(&self.settings.current, version, saved.state, journal)
     }
 
     /// Handles signals and orders until one ends the daemon.

@@ -16,6 +16,7 @@ pub mod name_server;
 pub mod proxy;
 pub mod recording;
 pub mod reference;
+pub mod saved_journal;
 pub mod saved_state;
 pub mod secret;
 pub mod settings;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use proxymgr_actors::decide::guard::{Baseline, GuardMemory, RejectedList};
 use proxymgr_actors::limits::DAMAGED_STATES_MAX;
 use proxymgr_actors::model::BlockedChange;
-use proxymgr_actors::port::{DefinitionList, PortFuture, SavedService, SavedState, StateStore};
+use proxymgr_actors::port::{DefinitionList, PortFuture, SavedJournal, SavedService, SavedState, StateStore};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::atomic_file::{FileMode, beside, replace};
+use crate::saved_journal;
 
 /// The version of the file format. It is incremented by every change that older daemons would misread.
 const VERSION: u32 = 1;
@@ -80,6 +81,15 @@ impl StateStore for SavedStateFile {
             tokio::task::spawn_blocking(move || write(&path, &state))
                 .await
                 .unwrap_or_else(|error| Err(format!("saving the state was interrupted: {error}")))
+        })
+    }
+
+    fn save_journal(&self, journal: SavedJournal) -> PortFuture<Result<(), String>> {
+        let path = saved_journal::path_beside(&self.path);
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || saved_journal::write(&path, &journal))
+                .await
+                .unwrap_or_else(|error| Err(format!("saving the journal was interrupted: {error}")))
         })
     }
 }
@@ -198,6 +208,18 @@ mod tests {
         let loaded = load(&path);
         assert_eq!((loaded.state, loaded.problem), (state, None));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn state_of_the_version_after_is_loaded_without_its_new_keys() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let mut service = serde_json::to_value(saved()).unwrap();
+        service["new_of_service"] = json!({"a": 1});
+        let text = json!({"version": 1, "services": [service], "new_of_file": [1]});
+        fs::write(&path, text.to_string()).unwrap();
+        let Loaded { state, problem } = load(&path);
+        assert_eq!((state.services, problem), (vec![saved()], None));
     }
 
     #[test]

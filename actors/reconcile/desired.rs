@@ -184,6 +184,7 @@ pub struct DesiredService {
 impl DesiredService {
     /// Creates a service whose hosts are not known yet, with its retained state.
     pub fn new(definition: Arc<ServiceDefinition>, strategy: ChosenStrategy, retained: Retained) -> Self {
+        let down = retained.saved.as_ref().map(|saved| saved.down.clone()).unwrap_or_default();
         let mut service = Self {
             definition,
             earlier: EarlierRun {
@@ -200,7 +201,7 @@ impl DesiredService {
             ids: retained.ids,
             overrides: retained.overrides,
             life: ServerLife::default(),
-            down: DownServers::default(),
+            down: DownServers::restored(down),
             changes: Changes::default(),
             blocked: None,
         };
@@ -322,6 +323,7 @@ impl DesiredService {
             guard: guard.or_else(|| Some(before?.guard.clone())).unwrap_or_default(),
             slots: self.slots.clone(),
             ids: self.ids.remembered(),
+            down: self.down.since_unix_ms().clone(),
         }
     }
 }

@@ -11,6 +11,11 @@ use crate::model::{ObservedServers, ServerName, ServerState};
 pub struct DownServers(BTreeMap<ServerName, u64>);
 
 impl DownServers {
+    /// Returns those of an earlier run of the daemon, as far as they are still down when they are first observed.
+    pub fn restored(since_unix_ms: BTreeMap<ServerName, u64>) -> Self {
+        Self(since_unix_ms)
+    }
+
     /// Takes in an observation of all servers of the service.
     pub fn observe(&mut self, observed: &ObservedServers, slots: &SlotTable, now_unix_ms: u64) {
         let before = std::mem::take(&mut self.0);

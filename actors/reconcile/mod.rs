@@ -300,6 +300,9 @@ impl Reconciler {
     pub fn unwritten(&self) -> (Option<SavedState>, Option<ConfigText>) {
         let files = &self.state.files;
         let text = files.config.has_changed().then(|| self.state.running().map(Running::text)).flatten();
-        (files.saved.is_behind().then(|| self.state.state_to_save()), text.filter(|_| self.state.deploys()))
+        // Servers that go down cause no save of their own.
+        let has_down = || self.state.desired.services.values().any(|service| !service.down.since_unix_ms().is_empty());
+        let is_behind = files.saved.is_behind() || has_down();
+        (is_behind.then(|| self.state.state_to_save()), text.filter(|_| self.state.deploys()))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use proxymgr_actors::decide::guard::RejectedList;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::model::{ProxyVersion, RawDefinition};
-use proxymgr_actors::port::SavedState;
+use proxymgr_actors::port::{SavedJournal, SavedState};
 
 use super::{SettingsArgs, output};
 use crate::daemon::adapters;
@@ -51,7 +51,7 @@ pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     }
     let Recorded { header, runs, restored, outcomes } = Recorded::of(&recording);
     let version = args.haproxy_version.unwrap_or(header.haproxy);
-    let orders = |restored| adapters::orders(settings, Some(version), restored);
+    let orders = |restored| adapters::orders(settings, Some(version), restored, SavedJournal::default());
     let Header { at_unix_ms, derived_definitions, .. } = header;
     let beginning = Beginning { version, at_unix_ms, derived_definitions, restored };
     let played = play(heard(recording), beginning, orders).map_err(Failure::Internal)?;

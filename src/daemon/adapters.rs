@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::model::{ProxyManagement, ProxyVersion};
-use proxymgr_actors::port::{ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, SavedState};
+use proxymgr_actors::port::{
+    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, SavedJournal, SavedState,
+};
 use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
 use slog::{Logger, o};
 
@@ -362,7 +364,12 @@ pub fn networks_of_hosts(settings: &Settings) -> HostNetworks {
 }
 
 /// Settings and restored state for the actors. The version is none if the HAProxy binary is not on this machine.
-pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: SavedState) -> Orders {
+pub fn orders(
+    settings: &Settings,
+    version: Option<ProxyVersion>,
+    restored: SavedState,
+    journal: SavedJournal,
+) -> Orders {
     Orders {
         policy: settings.haproxy.policy.clone(),
         binary: version,
@@ -371,6 +378,7 @@ pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: Save
         discovery: settings.discovery.policy,
         host_networks: host_networks::of(settings),
         restored,
+        journal,
     }
 }
 

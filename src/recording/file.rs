@@ -207,6 +207,7 @@ fn restored(service: &SavedService) -> SavedService {
         // Its hosts are in the list already, without credentials.
         slots: SlotTable::default(),
         ids: service.ids.clone(),
+        down: service.down.clone(),
     }
 }
 

@@ -34,9 +34,9 @@ pub struct JournalFollower {
 }
 
 impl JournalFollower {
-    /// Starts to poll the journal.
-    pub fn start(actors: Actors, recorder: Recorder) -> Self {
-        let last = Rc::new(Cell::new(0));
+    /// Starts to poll the journal, for entries after this one.
+    pub fn start(actors: Actors, recorder: Recorder, after: u64) -> Self {
+        let last = Rc::new(Cell::new(after));
         let polling = {
             let (actors, recorder, last) = (actors.clone(), recorder.clone(), last.clone());
             actix::spawn(async move {

@@ -13,6 +13,7 @@ use proxymgr::settings::{Settings, SettingsSources};
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::model::{AdminState, OnStop, ServerName, ServiceName};
 use proxymgr_actors::operator::{Order, SetServer};
+use proxymgr_actors::port::SavedJournal;
 use proxymgr_actors::wiring::Actors;
 use serde_json::json;
 use slog::{Discard, Logger, o};
@@ -97,7 +98,12 @@ async fn manager(settings: &Settings) -> Actors {
     let (outside, _) = adapters::outside(settings, &discovery, &binary, None, &log);
     std::fs::create_dir_all(&settings.state_dir).expect("a new directory");
     let restored = saved_state::load(&adapters::saved_state_path(settings)).state;
-    Actors::start(outside, adapters::orders(settings, Some(version), restored), Clock::starting_at(1), &log)
+    Actors::start(
+        outside,
+        adapters::orders(settings, Some(version), restored, SavedJournal::default()),
+        Clock::starting_at(1),
+        &log,
+    )
 }
 
 /// Kills all HAProxy processes of one configuration when it is dropped.

@@ -291,3 +291,55 @@ async fn restart_in_place_keeps_a_background_haproxy() {
     files.hosts("web", &backends[1..]);
     wait_for_ready(&daemon, "web", &addresses(&backends[1..])).await;
 }
+
+/// Returns the entries of the journal of the service.
+async fn journal(daemon: &Daemon, event: &str) -> Result<Vec<Value>, String> {
+    let path = format!("/api/v1/journal?service=web&event={event}");
+    let response = http::get(daemon.status_address(), &path).await.map_err(|error| error.to_string())?;
+    let answer: Value = serde_json::from_slice(&response.body).map_err(|error| error.to_string())?;
+    Ok(answer["entries"].as_array().cloned().unwrap_or_default())
+}
+
+/// Returns since when the first backend is down.
+async fn down_since(scene: &Scene) -> Option<u64> {
+    let path = format!("/api/v1/servers/web/{}", scene.backends[0].address());
+    let response = http::get(scene.daemon.status_address(), &path).await.expect("it answers");
+    let answer: Value = serde_json::from_slice(&response.body).expect("JSON");
+    answer["down_since_unix_ms"].as_u64()
+}
+
+#[tokio::test]
+async fn journal_and_health_transitions_survive_restarts_of_every_kind() {
+    let mut scene = scene(&installed()).await;
+    scene.daemon.rewrite("haproxy.on_stop", json!("leave"));
+    scene.backends[0].stop().await;
+    let went_down = async || {
+        let entries = journal(&scene.daemon, "health_changed").await?;
+        check(entries.iter().any(|entry| entry["event"]["up"] == false), &entries.len()).map(|()| entries)
+    };
+    let before = scene.daemon.eventually(LIMIT, "the transition is in the journal", went_down).await;
+    let is_observed = async || down_since(&scene).await.ok_or("it is not observed yet");
+    let since = scene.daemon.eventually(LIMIT, "the server is down", is_observed).await;
+    for kind in ["in place", "stop and start", "crash"] {
+        match kind {
+            "in place" => {
+                scene.daemon.signal(Signal::SIGUSR2);
+                wait_for_restart_after(&scene.daemon, 0).await;
+            }
+            "stop and start" => {
+                scene.daemon.terminate().await;
+                scene.daemon.start_again();
+            }
+            _ => {
+                scene.daemon.kill();
+                scene.daemon.start_again();
+            }
+        }
+        wait_for_state(&scene.daemon, "HAProxy runs", "haproxy_state", |state| state["phase"] == "running").await;
+        let after = journal(&scene.daemon, "health_changed").await.expect("it answers");
+        assert_eq!(after[..before.len()], before, "after {kind}");
+        assert_eq!(down_since(&scene).await, Some(since), "after {kind}");
+        let sequences: Vec<_> = after.iter().map(|entry| entry["sequence"].as_u64()).collect();
+        assert!(sequences.is_sorted_by(|one, next| one < next), "after {kind}: {sequences:?}");
+    }
+}

@@ -17,6 +17,7 @@ fn saved(numbers: &[u8]) -> SavedService {
         guard: GuardMemory { rejected: None, baseline: Some(Baseline { entries: 9, until_unix_ms: Some(7) }) },
         slots: Default::default(),
         ids: BTreeMap::new(),
+        down: BTreeMap::new(),
     }
 }
 
