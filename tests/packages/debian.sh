@@ -36,10 +36,46 @@ inside() {
     check test -e /usr/share/man/man5/proxymgr-service.5.gz
     check test -e /usr/share/bash-completion/completions/proxymgr
 
-    # Settings that were edited survive an upgrade.
-    echo '# edited' >>$settings
-    mkdir -p /var/lib/proxymgr
-    dpkg -i --force-confold /package/new.deb
+    # Settings that were edited survive an upgrade, and a running daemon is restarted in place, under load.
+    mkdir -p /var/lib/proxymgr /run/haproxy
+    port=18473
+    python3 -m http.server --bind 127.0.0.1 --directory /usr/share/doc/proxymgr 18474 >/dev/null 2>&1 &
+    backend=$!
+    printf '{"type": "static", "hosts": ["127.0.0.1:18474"], "port": %s, "bind": "127.0.0.1"}' $port \
+        >/etc/proxymgr/services/web.json
+    {
+        echo '# edited'
+        echo 'haproxy: {config_path: /var/lib/proxymgr/haproxy.cfg}'
+        echo 'service_config: {type: file, path: /etc/proxymgr/services}'
+        echo 'status: {listen: none}'
+        echo '# edited'
+    } >$settings
+    proxymgr run -c $settings 2>/tmp/proxymgr.log &
+    daemon=$!
+    serves() { curl -fsS --max-time 5 -o /dev/null "http://127.0.0.1:$port/"; }
+    for _ in $(seq 100); do serves 2>/dev/null && break; sleep 0.1; done
+    check serves
+    haproxy_of() { pgrep -P "$1" haproxy; }
+    served_by=$(haproxy_of $daemon)
+    (
+        count=0 failed=0
+        while [ ! -e /tmp/stop ]; do
+            count=$((count + 1))
+            serves 2>>/tmp/load.log || failed=$((failed + 1))
+        done
+        echo "$count requests, $failed failed" >/tmp/load
+    ) &
+    load=$!
+    dpkg -i --force-confold /package/new.deb | tee /tmp/dpkg.log
+    touch /tmp/stop
+    wait $load
+    check grep -q " runs in place of .* pid $daemon" /tmp/dpkg.log
+    is "$(haproxy_of $daemon)" "$served_by"
+    check grep -q ", 0 failed" /tmp/load
+    echo "debian.sh: upgrade under load: $(cat /tmp/load)"
+    kill $daemon $backend
+    wait $daemon
+    rm /etc/proxymgr/services/web.json
     is "$(version)" 0.1.0-2
     is "$(tail -n 1 $settings)" "# edited"
     is "$(stat -c '%U:%G %a' $settings)" "root:proxymgr 640"
