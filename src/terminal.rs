@@ -80,7 +80,6 @@ impl Paint {
     }
 
     /// Without colours.
-    #[cfg(test)]
     pub fn none() -> Self {
         Self { on: false }
     }

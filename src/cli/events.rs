@@ -39,6 +39,9 @@ pub struct EventsArgs {
     /// Only entries of this server, such as 10.0.0.1:8080
     #[arg(long, value_name = "SERVER")]
     server: Option<String>,
+    /// Only entries with this event, such as drift_found or health_changed.
+    #[arg(long, value_name = "EVENT")]
+    event: Option<String>,
     /// Number of entries to begin with, the newest ones.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
     lines: usize,
@@ -74,7 +77,7 @@ impl JournalReader<'_> {
     async fn read(&self, after: Option<u64>, limit: usize) -> Result<Vec<JournalEntry>, AskError> {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let mut path = format!("/api/v1/journal?limit={limit}");
-        let texts = [("service", &self.args.service), ("server", &self.args.server)];
+        let texts = [("service", &self.args.service), ("server", &self.args.server), ("event", &self.args.event)];
         for (key, value) in texts {
             path.extend(value.iter().map(|value| format!("&{key}={}", encoded(value))));
         }

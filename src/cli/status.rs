@@ -6,7 +6,10 @@ mod table;
 mod tests;
 
 use clap::Args;
+use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState};
+
+pub use service::journal_of;
 
 use super::daemon_args::DaemonArgs;
 use super::text::{clipped, now_unix_ms, override_text, printable, span};
@@ -63,6 +66,11 @@ pub fn status(args: &StatusArgs) -> Result<(), Failure> {
     };
     terminal::print(&text);
     if severity == Severity::Ok { Ok(()) } else { Err(Failure::Problems(severity)) }
+}
+
+/// All about one service as plain text; none if nothing is known of it.
+pub fn service_text(report: &StatusReport, name: &str, journal: &[JournalEntry], now_unix_ms: u64) -> Option<String> {
+    service::text(report, name, Screen { now_unix_ms, paint: Paint::none(), width: None }, journal)
 }
 
 /// The services of a problem of several: the first of them, and how many more.

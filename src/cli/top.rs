@@ -1,5 +1,6 @@
 //! `proxymgr top`: the status of the running daemon on a screen that is updated.
 
+mod opened;
 mod screen;
 mod state;
 #[cfg(test)]
@@ -11,17 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use proxymgr_actors::journal::JournalEntry;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::block_on;
 use super::daemon_args::DaemonArgs;
 use super::text::now_unix_ms;
+use super::{block_on, status};
 use crate::failure::Failure;
 use crate::status::client::StatusClient;
+use crate::status::report::StatusReport;
 use crate::terminal::Paint;
 use state::{Next, Top};
 
@@ -67,7 +70,7 @@ async fn show(terminal: &mut DefaultTerminal, client: StatusClient, every: Durat
     let mut asks = interval(every);
     asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut top = Top::new(Paint::for_stdout().is_on());
-    let answer = client.status();
+    let answer = ask(&client, None);
     tokio::pin!(answer);
     let mut asking = true;
     loop {
@@ -75,20 +78,40 @@ async fn show(terminal: &mut DefaultTerminal, client: StatusClient, every: Durat
         tokio::select! {
             answered = &mut answer, if asking => {
                 asking = false;
-                top.answered(answered.map(|(_, report)| report).map_err(|error| error.to_string()), now_unix_ms());
+                let (report, journal) = answered.map_or_else(|error| (Err(error), None), |(report, journal)| (Ok(report), journal));
+                top.answered(report, now_unix_ms());
+                journal.into_iter().for_each(|(service, entries)| top.journal_of(&service, entries));
             }
             _ = asks.tick(), if !asking => {
-                answer.set(client.status());
+                answer.set(ask(&client, top.opened_name()));
                 asking = true;
             }
             key = keys.events.recv() => match key {
-                Some(event) => if top.handle(&event) == Next::Quit { return Ok(()) },
+                Some(event) => {
+                    let opened = top.opened_name();
+                    if top.handle(&event) == Next::Quit {
+                        return Ok(());
+                    }
+                    if top.opened_name() != opened {
+                        asks.reset_immediately();
+                    }
+                }
                 None => return Ok(()),
             },
             _ = terminate.recv() => return Ok(()),
             _ = hang_up.recv() => return Ok(()),
         }
     }
+}
+
+/// A report, and the journal entries of the opened service, if any.
+type Answer = (StatusReport, Option<(String, Vec<JournalEntry>)>);
+
+async fn ask(client: &StatusClient, opened: Option<String>) -> Result<Answer, String> {
+    let (_, report) = client.status().await.map_err(|error| error.to_string())?;
+    let Some(service) = opened else { return Ok((report, None)) };
+    let journal = status::journal_of(client, &service).await.map_err(|error| error.to_string())?;
+    Ok((report, Some((service, journal))))
 }
 
 /// Terminal events, read on a thread that ends when this is dropped.

@@ -12,6 +12,7 @@ use crate::cli::events;
 use crate::cli::text::{override_text, printable};
 use crate::failure::Failure;
 use crate::status::api::Entries;
+use crate::status::client::{AskError, StatusClient};
 use crate::status::evidence::{Evidence, Removed};
 use crate::status::format::{counted, duration};
 use crate::status::natural_order;
@@ -25,18 +26,28 @@ const EVENTS_MAX: usize = 15;
 
 /// Reads one service from the daemon. Returns the screen and how urgently the service needs attention.
 pub fn read(daemon: &DaemonArgs, name: &str, screen: Screen) -> Result<(String, Severity), Failure> {
-    let encoded = utf8_percent_encode(name, NON_ALPHANUMERIC);
     let (report, journal) = block_on(async {
         let client = daemon.reader()?;
         let (_, report) = client.status().await?;
-        let path = format!("/api/v1/journal?limit={EVENTS_MAX}&service={encoded}");
-        let journal: Entries = client.get(&path).await?;
+        let journal = journal_of(&client, name).await?;
         Ok::<_, Failure>((report, journal))
     })?;
     let service = ServiceOf::find(&report, name).ok_or_else(|| {
         Failure::Refused(format!("there is no service {}; `proxymgr status` lists all", printable(name)))
     })?;
-    Ok((service.text(screen, &journal.entries), service.severity()))
+    Ok((service.text(screen, &journal), service.severity()))
+}
+
+/// The screen of one service; none if nothing is known of it.
+pub fn text(report: &StatusReport, name: &str, screen: Screen, journal: &[JournalEntry]) -> Option<String> {
+    Some(ServiceOf::find(report, name)?.text(screen, journal))
+}
+
+/// The newest journal entries of a service, oldest first.
+pub async fn journal_of(client: &StatusClient, name: &str) -> Result<Vec<JournalEntry>, AskError> {
+    let encoded = utf8_percent_encode(name, NON_ALPHANUMERIC);
+    let entries: Entries = client.get(&format!("/api/v1/journal?limit={EVENTS_MAX}&service={encoded}")).await?;
+    Ok(entries.entries)
 }
 
 /// What a report says of one service.

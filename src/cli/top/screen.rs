@@ -8,6 +8,7 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table};
 
 use super::state::Top;
 use crate::cli::service_row::ServiceRow;
+use crate::cli::status;
 use crate::cli::text::{printable, span};
 use crate::status::format::counted;
 use crate::status::report::StatusReport;
@@ -23,6 +24,9 @@ const LAST_CHANGE_FROM: u16 = 80;
 
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, top: &mut Top, now_unix_ms: u64) {
+    if top.opened.is_some() && top.report.is_some() {
+        return draw_service(frame, top, now_unix_ms);
+    }
     let summary = summary(top, now_unix_ms);
     let concerns = concerns(top, now_unix_ms);
     let areas = Layout::vertical([
@@ -36,6 +40,25 @@ pub fn draw(frame: &mut Frame<'_>, top: &mut Top, now_unix_ms: u64) {
     frame.render_widget(Paragraph::new(concerns), concerns_area);
     draw_services(frame, table_area, top);
     frame.render_widget(foot(top), foot_area);
+}
+
+/// Draws the opened service alone, as `proxymgr status SERVICE` shows it.
+fn draw_service(frame: &mut Frame<'_>, top: &mut Top, now_unix_ms: u64) {
+    let error = top.error.as_ref().map(|error| Line::styled(printable(error), coloured(top, Color::Red)));
+    let error: Vec<Line<'_>> = error.into_iter().collect();
+    let (Some(opened), Some(report)) = (&mut top.opened, &top.report) else { return };
+    let areas = Layout::vertical([Constraint::Length(rows_of(&error)), Constraint::Min(1), Constraint::Length(1)]);
+    let [error_area, text_area, foot_area] = areas.areas(frame.area());
+    let text = status::service_text(report, &opened.name, &opened.journal, now_unix_ms);
+    let text = text.unwrap_or_else(|| format!("{} is gone\n", printable(&opened.name)));
+    let mut lines: Vec<Line<'_>> = text.lines().map(Line::raw).collect();
+    if let Some(first) = lines.first_mut() {
+        first.style = Style::new().add_modifier(Modifier::BOLD);
+    }
+    opened.scroll = opened.scroll.min(rows_of(&lines).saturating_sub(text_area.height));
+    frame.render_widget(Paragraph::new(error), error_area);
+    frame.render_widget(Paragraph::new(lines).scroll((opened.scroll, 0)), text_area);
+    frame.render_widget(Line::raw("Esc back  arrows scroll  q quit"), foot_area);
 }
 
 fn rows_of(lines: &[Line<'_>]) -> u16 {
@@ -150,5 +173,5 @@ fn foot(top: &Top) -> Line<'static> {
     }
     let filter = if top.filter.is_empty() { String::new() } else { format!(" ({})", top.filter) };
     let shown = if top.only_problems { "all" } else { "only problems" };
-    Line::raw(format!("q quit  s sort: {}  p {shown}  / filter{filter}  arrows scroll", top.sort.as_str()))
+    Line::raw(format!("q quit  s sort: {}  p {shown}  / filter{filter}  Enter opens", top.sort.as_str()))
 }

@@ -1,8 +1,10 @@
 //! State of `top`, and the effect of keys on it.
 
+use proxymgr_actors::journal::JournalEntry;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::widgets::TableState;
 
+use super::opened::Opened;
 use crate::cli::service_row::{self, ServiceRow};
 use crate::status::report::StatusReport;
 use crate::status::severity::Severity;
@@ -71,6 +73,8 @@ pub struct Top {
     pub only_problems: bool,
     /// Part of the names of the services shown.
     pub filter: String,
+    /// The service that is shown alone.
+    pub opened: Option<Opened>,
     /// Whether the filter is being edited.
     pub typing: bool,
     /// Whether to use colours.
@@ -91,6 +95,7 @@ impl Top {
             sort: Sort::Problems,
             only_problems: false,
             filter: String::new(),
+            opened: None,
             typing: false,
             colours,
             table: TableState::default().with_selected(0),
@@ -116,6 +121,18 @@ impl Top {
             Err(error) => self.error = Some(error),
         }
         self.arrange();
+    }
+
+    /// The name of the opened service.
+    pub fn opened_name(&self) -> Option<String> {
+        self.opened.as_ref().map(|opened| opened.name.clone())
+    }
+
+    /// Handles the journal entries of a service, unless another one is opened meanwhile.
+    pub fn journal_of(&mut self, service: &str, entries: Vec<JournalEntry>) {
+        if let Some(opened) = self.opened.as_mut().filter(|opened| opened.name == service) {
+            opened.journal = entries;
+        }
     }
 
     /// Handles a terminal event.
@@ -153,6 +170,15 @@ impl Top {
         const PAGE: u16 = 10;
         match key.code {
             KeyCode::Char('q') => return Next::Quit,
+            code if self.opened.is_some() => {
+                if !self.opened.as_mut().is_some_and(|opened| opened.handle(code)) {
+                    self.opened = None;
+                }
+            }
+            KeyCode::Enter => {
+                let row = self.table.selected().and_then(|at| self.rows.get(at));
+                self.opened = row.map(|row| Opened::new(&row.name));
+            }
             KeyCode::Esc if self.filter.is_empty() => return Next::Quit,
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Char('/') => self.typing = true,

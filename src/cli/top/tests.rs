@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use proxymgr_actors::journal::{self, JournalEntry};
 use proxymgr_actors::model::{Address, Endpoint, Host, HostList, ServerName, ServerState, ServiceName};
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase, ServiceState, WatcherState};
 use ratatui::Terminal;
@@ -115,6 +116,27 @@ fn keys_sort_filter_and_quit() {
     assert_eq!(press(&mut top, "/mail\nq"), Next::Quit);
     let interrupt = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
     assert_eq!(top.handle(&interrupt), Next::Quit);
+}
+
+#[test]
+fn enter_opens_the_selected_service() {
+    let mut top = three();
+    press(&mut top, "j\n");
+    assert_eq!(top.opened_name().as_deref(), Some("web"), "the second by severity");
+    let entry = JournalEntry::new(journal::Event::SourceBack).service(&ServiceName::new("web").unwrap());
+    top.journal_of("api", vec![entry.clone(), entry.clone()]);
+    top.journal_of("web", vec![entry]);
+    let lines = drawn(&mut top, 80, 24);
+    assert!(lines[0].contains("web, 1 of 2 servers ready"), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.trim_start().starts_with("s1") && line.contains("down")), "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("readable again")).count(), 1, "{lines:#?}");
+    press(&mut top, "jjjjjjjjjjjj");
+    assert!(!drawn(&mut top, 80, 10)[0].contains("web"), "it is scrolled");
+    top.answered(Ok(report(&[])), NOW + 1);
+    assert!(drawn(&mut top, 80, 24)[0].contains("web is gone"));
+    press(&mut top, "\n");
+    assert_eq!(top.opened_name(), None);
+    assert_eq!(press(&mut top, "q"), Next::Quit);
 }
 
 #[test]
