@@ -150,6 +150,11 @@ pub enum Event {
         /// Whether it was accepted.
         accepted: bool,
     },
+    /// An operator set a level of the log for some time, or ended all of them.
+    LogLevelSet {
+        /// The level, and who set it.
+        what: String,
+    },
     /// An override expired, or ended with its host.
     ChoiceEnded {
         /// Why.
@@ -268,6 +273,7 @@ impl Event {
             Self::HeldRejected { .. } => "held_rejected",
             Self::Ordered { .. } => "ordered",
             Self::OrderRequested { .. } => "order_requested",
+            Self::LogLevelSet { .. } => "log_level_set",
             Self::ChoiceEnded { .. } => "choice_ended",
             Self::Decided { .. } => "decided",
             Self::Commanded { .. } => "commanded",

@@ -7,6 +7,7 @@ mod desired;
 mod events;
 mod host;
 mod import;
+mod log;
 mod man;
 mod orders;
 mod plan;
@@ -109,6 +110,8 @@ enum Command {
     Reload(orders::ReloadArgs),
     /// Restart the daemon in place, for example after an upgrade, and wait for the result. HAProxy keeps running.
     Restart(restart::RestartArgs),
+    /// Show the log levels of the running daemon, or set some for a time: of a component, or of everything about a service.
+    Log(log::LogArgs),
     /// Convert a haproxy.cfg, or the configuration of SmartStack's synapse, ElasticPyProxy or proxym.
     Import(import::ImportArgs),
     /// Run a demonstration: a real HAProxy in front of three small backends, with services in a directory of files.
@@ -204,6 +207,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Refresh(args) => orders::refresh(&args),
         Command::Reload(args) => orders::reload(&args),
         Command::Restart(args) => restart::restart(&args),
+        Command::Log(args) => log::log(&args),
         Command::Import(args) => import::import(&args),
         Command::Demo(args) => demo::run(&args.haproxy, args.port, args.debug),
         Command::Replay(args) => replay::replay(&args, &load(&args.settings.sources())?),

@@ -219,6 +219,7 @@ impl Daemon {
             clock,
             listening: Arc::default(),
             dropped_records: self.logging.dropped(),
+            log_levels: self.logging.levels(),
             certificates,
             restarts,
         }

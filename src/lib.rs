@@ -11,6 +11,7 @@ pub mod dropped_records;
 pub mod failure;
 pub mod http;
 pub mod import;
+pub mod log_levels;
 pub mod logging;
 pub mod name_server;
 pub mod proxy;

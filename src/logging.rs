@@ -8,15 +8,15 @@ mod json_writer;
 mod queue;
 mod text_format;
 
-use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Drain, KV, Key, Level, Logger, OwnedKVList, Record, Serializer, o};
 use slog_async::AsyncGuard;
 
 use crate::dropped_records::DroppedRecords;
+use crate::log_levels::{Levels, LogLevels};
 use crate::settings::{LogFormat, LogSettings};
 use json_writer::JsonWriter;
 use queue::Queue;
@@ -31,10 +31,13 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Key of the component in a record.
 pub const COMPONENT: &str = "component";
 
+/// Key of the service in a record.
+const SERVICE: &str = "service";
+
 /// The running log. Dropping it writes the remaining records.
 pub struct Logging {
     log: Logger,
-    levels: Arc<RwLock<Levels>>,
+    levels: Arc<LogLevels>,
     dropped: Arc<DroppedRecords>,
     guard: Option<AsyncGuard>,
     scope: Option<slog_scope::GlobalLoggerGuard>,
@@ -48,13 +51,14 @@ impl Logging {
         let mut logging = Self::to(stderr, colour, settings);
         logging.scope = Some(slog_scope::set_global_logger(logging.log.clone()));
         // Fails only if another logger is installed already, as in a test process, which then keeps these records.
-        let _ = slog_stdlog::init_with_level(log_level(settings.loudest()));
+        let _ = slog_stdlog::init_with_level(log::Level::Error);
+        logging.levels.follow(|loudest| log::set_max_level(log_level(loudest).to_level_filter()));
         logging
     }
 
     /// Starts a log on a writer.
     pub fn to(writer: impl Write + Send + 'static, colour: bool, settings: &LogSettings) -> Self {
-        let levels = Arc::new(RwLock::new(Levels::of(settings)));
+        let levels = Arc::new(LogLevels::of(settings));
         let (queue, guard) = match settings.format {
             LogFormat::Text => Queue::start(TextFormat::new(writer, colour)),
             LogFormat::Json => {
@@ -78,12 +82,14 @@ impl Logging {
         Arc::clone(&self.dropped)
     }
 
-    /// Changes the levels; the format stays.
+    /// Returns the levels, which can be changed while the log runs; the format stays.
+    pub fn levels(&self) -> Arc<LogLevels> {
+        Arc::clone(&self.levels)
+    }
+
+    /// Changes the levels to those of newer settings.
     pub fn set_levels(&self, settings: &LogSettings) {
-        *self.levels.write().unwrap_or_else(PoisonError::into_inner) = Levels::of(settings);
-        if self.scope.is_some() {
-            log::set_max_level(log_level(settings.loudest()).to_level_filter());
-        }
+        self.levels.set_settings(settings);
     }
 }
 
@@ -110,12 +116,6 @@ pub fn component(log: &Logger, name: &'static str) -> Logger {
     log.new(o!(COMPONENT => name))
 }
 
-impl LogSettings {
-    fn loudest(&self) -> Level {
-        self.levels.values().copied().chain([self.level]).max_by_key(|level| level.as_usize()).unwrap_or(self.level)
-    }
-}
-
 fn log_level(level: Level) -> log::Level {
     match level {
         Level::Critical | Level::Error => log::Level::Error,
@@ -126,33 +126,23 @@ fn log_level(level: Level) -> log::Level {
     }
 }
 
-/// The log levels.
-#[derive(Debug)]
-struct Levels {
-    default: Level,
-    of_component: BTreeMap<String, Level>,
-    loudest: Level,
-}
-
-impl Levels {
-    fn of(settings: &LogSettings) -> Self {
-        Self { default: settings.level, of_component: settings.levels.clone(), loudest: settings.loudest() }
+/// Whether a record is logged.
+fn passes(levels: &Levels, record: &Record<'_>, values: &OwnedKVList) -> bool {
+    let level = record.level();
+    if !level.is_at_least(levels.loudest()) {
+        return false;
     }
-
-    fn pass(&self, record: &Record<'_>, values: &OwnedKVList) -> bool {
-        let level = record.level();
-        if !level.is_at_least(self.loudest) {
-            return false;
-        }
-        let own = component_of(record, values);
-        match own.as_deref().and_then(|name| self.of_component.get(name)) {
-            Some(wanted) => level.is_at_least(*wanted),
-            // Whatever a client sends, no connection of the status listener may fill the log.
-            None if record.tag().starts_with("actix_http::") => Level::Debug.is_at_least(self.default),
-            // Dependencies log warnings and errors only.
-            None if is_foreign(record) => level.is_at_least(self.default) && level.is_at_least(Level::Warning),
-            None => level.is_at_least(self.default),
-        }
+    if levels.of_service(|| value_of(SERVICE, record, values)).is_some_and(|traced| level.is_at_least(traced)) {
+        return true;
+    }
+    let own = component_of(record, values);
+    match own.as_deref().and_then(|name| levels.of_component(name)) {
+        Some(wanted) => level.is_at_least(wanted),
+        // Whatever a client sends, no connection of the status listener may fill the log.
+        None if record.tag().starts_with("actix_http::") => Level::Debug.is_at_least(levels.general()),
+        // Dependencies log warnings and errors only.
+        None if is_foreign(record) => level.is_at_least(levels.general()) && level.is_at_least(Level::Warning),
+        None => level.is_at_least(levels.general()),
     }
 }
 
@@ -163,10 +153,15 @@ fn is_foreign(record: &Record<'_>) -> bool {
 
 /// Component of a record: that of its logger, or the name of the dependency that wrote it.
 fn component_of(record: &Record<'_>, values: &OwnedKVList) -> Option<String> {
-    let mut finder = ComponentFinder(None);
-    // Returns an error to stop at the component.
-    let _ = values.serialize(record, &mut finder);
-    finder.0.or_else(|| foreign_component(record).map(ToOwned::to_owned))
+    value_of(COMPONENT, record, values).or_else(|| foreign_component(record).map(ToOwned::to_owned))
+}
+
+/// The value of this key of a record, or else of its logger.
+fn value_of(key: &'static str, record: &Record<'_>, values: &OwnedKVList) -> Option<String> {
+    let mut finder = ValueFinder { key, found: None };
+    // Returns an error to stop at the value.
+    let _ = record.kv().serialize(record, &mut finder).and_then(|()| values.serialize(record, &mut finder));
+    finder.found
 }
 
 /// The crate of a record from `log`.
@@ -186,12 +181,15 @@ impl KV for ForeignComponent {
     }
 }
 
-struct ComponentFinder(Option<String>);
+struct ValueFinder {
+    key: &'static str,
+    found: Option<String>,
+}
 
-impl Serializer for ComponentFinder {
+impl Serializer for ValueFinder {
     fn emit_arguments(&mut self, key: Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
-        if key == COMPONENT && self.0.is_none() {
-            self.0 = Some(value.to_string());
+        if key == self.key {
+            self.found = Some(value.to_string());
             return Err(slog::Error::Other);
         }
         Ok(())
@@ -204,7 +202,7 @@ impl Serializer for ComponentFinder {
 
 /// Filters records by level before they are queued.
 struct Filter<D> {
-    levels: Arc<RwLock<Levels>>,
+    levels: Arc<LogLevels>,
     drain: D,
 }
 
@@ -213,8 +211,11 @@ impl<D: Drain> Drain for Filter<D> {
     type Err = Option<D::Err>;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<Self::Ok, Self::Err> {
-        let passes = self.levels.read().unwrap_or_else(PoisonError::into_inner).pass(record, values);
-        if passes { self.drain.log(record, values).map(Some).map_err(Some) } else { Ok(None) }
+        if passes(&self.levels.read(), record, values) {
+            self.drain.log(record, values).map(Some).map_err(Some)
+        } else {
+            Ok(None)
+        }
     }
 }
 

@@ -135,5 +135,11 @@ pub const STATUS_LISTEN_RETRY: Duration = Duration::from_secs(5);
 /// The number of connections to the status listener from one client address; a further one is closed.
 pub const STATUS_CONNECTIONS_PER_CLIENT_MAX: usize = 512;
 
+/// How long a log level that an operator sets lasts, if the order does not say it.
+pub const LOG_LEVEL_TIME: Duration = Duration::from_secs(600);
+
+/// The longest time for which an operator can set a log level: it is for looking, and must not fill disks.
+pub const LOG_LEVEL_TIME_MAX: Duration = Duration::from_secs(86_400);
+
 /// How long status shows that records of the log were dropped, after the last one.
 pub const LOG_LOSS_SHOWN: Duration = Duration::from_secs(600);

@@ -149,6 +149,16 @@ pub(super) fn send(daemon: &DaemonArgs, path: &str, body: &Value) -> Result<(), 
     Ok(())
 }
 
+/// Sends an order to end something, and prints what was done.
+pub(super) fn remove(daemon: &DaemonArgs, path: &str) -> Result<(), Failure> {
+    let done: Done = block_on(async {
+        let client = daemon.writer()?;
+        Ok::<_, Failure>(client.delete(&format!("/api/v1{path}")).await?)
+    })?;
+    output::print(&format!("{}\n", printable(&done.done)));
+    Ok(())
+}
+
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

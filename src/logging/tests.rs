@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use slog::{debug, error, info};
 
 use super::*;
+use crate::log_levels::{LevelName, LogScope, TimedLevel};
 
 /// A writer that stores its text.
 #[derive(Clone, Default)]
@@ -89,6 +90,26 @@ fn component_has_its_own_level() {
     });
     let seen: Vec<&str> = text.lines().filter_map(|line| line.rsplit(' ').next()).collect();
     assert_eq!(seen, ["one", "four"]);
+}
+
+#[test]
+fn service_is_traced_for_a_time() {
+    let buffer = Buffer::default();
+    let logging = Logging::to(buffer.clone(), false, &LogSettings::default());
+    let scope = LogScope::Service("web".into());
+    let traced = TimedLevel { scope, level: LevelName::Debug, until_unix_ms: u64::MAX };
+    logging.levels().set_for_a_time(traced, 0).unwrap();
+    let watcher = component(logging.root(), "watcher");
+    debug!(watcher, "one"; "service" => "web");
+    debug!(watcher, "two"; "service" => "api");
+    debug!(watcher.new(o!("service" => "web")), "three");
+    debug!(watcher, "four");
+    logging.levels().end_timed();
+    debug!(watcher, "five"; "service" => "web");
+    drop(logging);
+    let text = buffer.text();
+    let seen: Vec<bool> = ["one", "two", "three", "four", "five"].iter().map(|word| text.contains(word)).collect();
+    assert_eq!(seen, [true, false, true, false, false], "{text}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod configuration;
 mod hosts;
 mod journal;
 mod last_ready;
+mod log;
 mod orders;
 mod plan;
 mod processes;
@@ -75,6 +76,9 @@ fn endpoints() -> Vec<Endpoint> {
         get("/api/v1/certificates", || web::to(certificates::list)),
         get("/api/v1/config", || web::to(configuration::running)),
         get("/api/v1/config/diff", || web::to(configuration::diff)),
+        get("/api/v1/log", || web::to(log::read)),
+        post("/api/v1/log", || web::to(log::set)),
+        delete("/api/v1/log", || web::to(log::reset)),
         post("/api/v1/refresh", || web::to(orders::refresh_all)),
         post("/api/v1/refresh/{service}", || web::to(orders::refresh)),
         post("/api/v1/reload", || web::to(orders::reload)),

@@ -116,6 +116,11 @@ impl StatusClient {
         self.parse(path, &self.ask(Method::POST, path, Some(body)).await?)
     }
 
+    /// Sends an order to end something.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
+        self.parse(path, &self.ask::<()>(Method::DELETE, path, None).await?)
+    }
+
     fn parse<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, AskError> {
         serde_json::from_str(text).map_err(|error| {
             let place = &self.place;

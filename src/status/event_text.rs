@@ -62,6 +62,7 @@ pub fn describe(event: &Event) -> EventText {
         Event::OrderRequested { who, from, what, result, accepted } => {
             ("order", format!("{what} by {who} from {from}: {result}"), if *accepted { Plain } else { Bad })
         }
+        Event::LogLevelSet { what } => ("log", what.clone(), Plain),
         Event::Ordered { what, .. } => ("operator", what.clone(), Plain),
         Event::Decided { class, reason } => ("decision", format!("{}: {reason}", class.as_str()), Plain),
         Event::Commanded { command, answer, accepted } => {

@@ -62,6 +62,7 @@ fn identity() -> Identity {
         clock,
         listening: Arc::default(),
         dropped_records: Arc::default(),
+        log_levels: Arc::default(),
         certificates: Arc::default(),
         restarts: Arc::default(),
     }

@@ -20,6 +20,7 @@ use super::certificate_report::CertificateReport;
 use super::report::DaemonFacts;
 use super::restarts::Restarts;
 use crate::dropped_records::DroppedRecords;
+use crate::log_levels::LogLevels;
 
 /// Answer to a question to the actors; on the thread of the listener.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -190,6 +191,8 @@ pub struct Identity {
     pub listening: Arc<ListeningProblems>,
     /// The dropped records of the log.
     pub dropped_records: Arc<DroppedRecords>,
+    /// The levels of the log.
+    pub log_levels: Arc<LogLevels>,
     /// The operator's certificates.
     pub certificates: Arc<CertificateReport>,
     /// Restarts in place.

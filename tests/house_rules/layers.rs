@@ -17,8 +17,17 @@ const RECONCILER_NAMES: &[&str] = &["model", "limits", "decide", "journal", "mes
 const ADAPTERS: &[&str] = &["discovery", "proxy", "status", "recording", "certificates"];
 
 /// Modules that adapters build on.
-const BELOW_ADAPTERS: &[&str] =
-    &["settings", "secret", "child_environment", "http", "tls", "token", "name_server", "dropped_records"];
+const BELOW_ADAPTERS: &[&str] = &[
+    "settings",
+    "secret",
+    "child_environment",
+    "http",
+    "tls",
+    "token",
+    "name_server",
+    "dropped_records",
+    "log_levels",
+];
 
 /// Returns the paths that `is_wrong` rejects, each with advice.
 fn wrong_paths(source: &Source, is_wrong: impl Fn(&NamedPath) -> Option<String>) -> Vec<Finding> {

@@ -117,6 +117,7 @@ async fn tokens_have_roles_and_names() {
     ready(&daemon).await;
     assert_eq!(post(&daemon, "/api/v1/refresh", DEPLOY.0).await, 200);
     assert_eq!(post(&daemon, "/annotations/web", DEPLOY.0).await, 403);
+    assert_eq!(post(&daemon, "/api/v1/log", DEPLOY.0).await, 403);
     assert_eq!(post(&daemon, "/api/v1/refresh", TOKEN).await, 200);
     assert_eq!(post(&daemon, "/api/v1/refresh", "a-wrong-horse-battery").await, 401);
     let orders = journal_of_orders(&daemon).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::stage::{LIMIT, Stage, err, ready};
+use crate::stage::{LIMIT, Stage, err, out, ready};
 use crate::support::eventually::check;
 
 const SERVICES: usize = 50;
@@ -52,4 +52,31 @@ async fn reload_is_a_few_lines_whatever_the_number_of_services() {
         let reason = format!("reload {n}\"");
         assert_eq!(lines.iter().filter(|line| line.contains(&reason)).count(), 1, "{reason} is logged once");
     }
+}
+
+#[tokio::test]
+async fn log_level_is_raised_for_a_time() {
+    let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
+    let daemon = stage.start().await;
+    let shown = out(&daemon.run_command(&["log"]).await);
+    assert_eq!(shown, "info\n");
+    let set = daemon.run_command(&["log", "haproxy=debug", "--service", "web", "--for", "10m"]).await;
+    assert!(set.status.success(), "{}", err(&set));
+    assert_eq!(out(&set).lines().count(), 2, "one line for each order");
+    let shown = out(&daemon.run_command(&["log"]).await);
+    assert!(shown.contains("haproxy=debug for 9m") && shown.contains("service web at debug for 9m"), "{shown}");
+    let reload = daemon.run_command(&["reload"]).await;
+    assert!(reload.status.success(), "{}", err(&reload));
+    daemon
+        .eventually(LIMIT, "the log has records at debug", async || {
+            let log = daemon.log();
+            check(log.lines().any(|line| line.contains("DEBUG haproxy: HAProxy: Proxy web stopped")), &log)
+        })
+        .await;
+    let events = out(&daemon.run_command(&["events", "--event", "log_level_set"]).await);
+    assert!(events.contains("component haproxy logs from debug on") && events.contains("user root"), "{events}");
+
+    let reset = daemon.run_command(&["log", "--reset"]).await;
+    assert!(reset.status.success(), "{}", err(&reset));
+    assert_eq!(out(&daemon.run_command(&["log"]).await), "info\n");
 }

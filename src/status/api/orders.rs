@@ -187,7 +187,8 @@ fn reason_of(reason: Option<String>) -> Result<Option<String>, Problem> {
     Ok(Some(reason).filter(|reason| !reason.trim().is_empty()))
 }
 
-fn millis_of(text: &str) -> Result<u64, Problem> {
+/// Parses a duration, in milliseconds.
+pub fn millis_of(text: &str) -> Result<u64, Problem> {
     let wrong = || Problem::bad_request("the duration must be positive, such as 30m or 2h");
     let duration = humantime::parse_duration(text).ok().filter(|duration| *duration >= Duration::from_millis(1));
     duration.and_then(|duration| u64::try_from(duration.as_millis()).ok()).ok_or_else(wrong)

@@ -43,6 +43,7 @@ fn listen() -> StatusListener {
         clock,
         listening: Arc::default(),
         dropped_records: Arc::default(),
+        log_levels: Arc::default(),
         certificates: Arc::new(certificates),
         restarts,
     };

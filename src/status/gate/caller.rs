@@ -21,6 +21,9 @@ use crate::token::{NamedToken, Role, TokenDigest};
 /// Alternative to `Authorization: Bearer`, for clients behind a proxy that uses that header itself.
 pub const TOKEN_HEADER: &str = "x-proxymgr-token";
 
+/// The path of the log levels: what is logged of all services is no business of an operator of some.
+const LOG: &str = "/api/v1/log";
+
 /// The beginning of the paths of all orders.
 const ORDERS: &str = "/api/v1/";
 
@@ -140,6 +143,7 @@ pub fn routed_path(request: &ServiceRequest) -> &str {
 fn needed_role(method: &Method, path: &str) -> Role {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => Role::Read,
+        _ if path == LOG => Role::Admin,
         _ if path.starts_with(ORDERS) => Role::Operate,
         _ => Role::Admin,
     }

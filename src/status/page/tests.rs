@@ -180,6 +180,7 @@ fn listen(world: &Arc<World>) -> StatusListener {
         clock,
         listening: Arc::default(),
         dropped_records: Arc::default(),
+        log_levels: Arc::default(),
         certificates: Arc::clone(&world.certificates),
         restarts: Arc::default(),
     };
@@ -379,6 +380,7 @@ async fn number_of_streams_is_limited() {
         clock,
         listening: Arc::default(),
         dropped_records: Arc::default(),
+        log_levels: Arc::default(),
         certificates: Arc::default(),
         restarts: Arc::default(),
     };

@@ -34,7 +34,8 @@ fn next(event: Option<&Event>) -> Option<Event> {
         Some(Event::Ordered { .. }) => {
             Event::OrderRequested { who: some(), from: some(), what: some(), result: some(), accepted: false }
         }
-        Some(Event::OrderRequested { .. }) => Event::ChoiceEnded { why: some() },
+        Some(Event::OrderRequested { .. }) => Event::LogLevelSet { what: some() },
+        Some(Event::LogLevelSet { .. }) => Event::ChoiceEnded { why: some() },
         Some(Event::ChoiceEnded { .. }) => Event::Decided { class: PlanClass::Reload, reason: some() },
         Some(Event::Decided { .. }) => Event::Commanded { command: some(), answer: some(), accepted: true },
         Some(Event::Commanded { .. }) => Event::Applied { class: PlanClass::RuntimeEnable, took_us: 1 },
