@@ -207,14 +207,7 @@ impl TrafficReader for HaproxySocket {
         let shared = Rc::clone(&self.reads);
         // The backend and its servers.
         let request = format!("show stat {service} 6 -1\n");
-        Box::pin(async move {
-            let table = shared.statistics(&request).await?;
-            let (backend, servers): (Vec<_>, Vec<_>) = table.rows().partition(StatisticsRow::is_backend);
-            Ok(SectionTraffic {
-                servers: servers.iter().filter_map(StatisticsRow::server).collect(),
-                total: backend.first().map(StatisticsRow::server_traffic).unwrap_or_default(),
-            })
-        })
+        Box::pin(async move { Ok(shared.statistics(&request).await?.section()) })
     }
 }
 

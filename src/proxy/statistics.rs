@@ -2,7 +2,7 @@
 //!
 //! Source: HAProxy's management guide, section 9.1. Columns are found by name, because each version adds some.
 
-use proxymgr_actors::model::{ServerName, ServerTraffic, ServiceName, Traffic, TrafficFigures};
+use proxymgr_actors::model::{SectionTraffic, ServerName, ServerTraffic, ServiceName, Traffic, TrafficFigures};
 
 /// The maximum number of lines kept of an answer: a thousand services with fifty hosts each.
 const LINES_MAX: usize = 100_000;
@@ -27,6 +27,15 @@ impl StatisticsTable {
     /// Returns the rows, once the whole answer was read.
     pub fn rows(&self) -> impl Iterator<Item = StatisticsRow<'_>> {
         self.lines.iter().map(|fields| StatisticsRow { columns: &self.columns, fields })
+    }
+
+    /// Returns the traffic of the one section that was asked for.
+    pub fn section(&self) -> SectionTraffic {
+        let (backend, servers): (Vec<_>, Vec<_>) = self.rows().partition(StatisticsRow::is_backend);
+        SectionTraffic {
+            servers: servers.iter().filter_map(StatisticsRow::server).collect(),
+            total: backend.first().map(StatisticsRow::server_traffic).unwrap_or_default(),
+        }
     }
 }
 
@@ -70,7 +79,7 @@ impl StatisticsRow<'_> {
     }
 
     /// Returns the traffic and health of the server, or of the backend, that the line describes.
-    pub fn server_traffic(&self) -> ServerTraffic {
+    fn server_traffic(&self) -> ServerTraffic {
         let said = [self.text("check_status"), self.text("last_chk")];
         let said: Vec<&str> = said.into_iter().flatten().map(|text| text.trim_start_matches("* ")).collect();
         ServerTraffic {
