@@ -44,6 +44,7 @@ fn saved(hosts: &[(u8, AdminState)]) -> SavedState {
         guard: Default::default(),
         slots: Default::default(),
         ids: BTreeMap::new(),
+        down: BTreeMap::new(),
     };
     SavedState { services: vec![service], definitions_guard: Default::default() }
 }
