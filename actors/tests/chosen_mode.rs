@@ -14,7 +14,7 @@ use proxymgr_actors::model::{
 
 fn layout(defaults: &[&str], files: &[&str]) -> BaseLayout {
     base::layout(&BaseConfig {
-        files: files.iter().map(|text| BaseFile { path: "/etc/edge.cfg".into(), text: (*text).into() }).collect(),
+        files: files.iter().map(|text| BaseFile::new("/etc/edge.cfg", *text)).collect(),
         global: Vec::new(),
         defaults: defaults.iter().map(|&line| line.to_owned()).collect(),
         socket_path: "/run/proxymgr.sock".into(),
