@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::stage::{self, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
+use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
 use crate::support::backend::Backend;
 use crate::support::daemon::{Daemon, DaemonBuilder};
 use crate::support::dir::TestDir;
+use crate::support::eventually::check;
 use crate::support::haproxy::{self, HaproxyVersion, installed, versions};
 use crate::support::load::Load;
 
@@ -222,6 +223,36 @@ async fn used_port_affects_one_service_only() {
     });
     state.await;
     drop(taken);
+    wait_for_ready(&daemon, "late", &addresses(&scene.backends)).await;
+}
+
+/// A program takes a port between the check of the daemon and the start of HAProxy.
+#[tokio::test]
+async fn port_taken_before_haproxy_starts_affects_one_service_only() {
+    let scene = Scene::new(&installed());
+    let port = scene.dir.port();
+    scene.files.define("late", port, json!({}));
+    scene.files.hosts("late", &scene.backends);
+    let [starts, taken] = ["starts", "taken"].map(|name| scene.dir.join(name));
+    let text = format!(
+        "case \"$*\" in *-W*) touch {}; until [ -e {} ]; do sleep 0.01; done;; esac\nexec {} \"$@\"",
+        starts.display(),
+        taken.display(),
+        installed().path.display(),
+    );
+    let haproxy = scene.script("haproxy", &text);
+    let builder = scene.builder.clone().set("haproxy.run", json!("binary")).set("haproxy.path", json!(haproxy));
+    let daemon = builder.start();
+    let is_starting = async || check(starts.exists(), &"it has not been started");
+    daemon.eventually(LIMIT, "HAProxy is being started", is_starting).await;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    std::fs::write(&taken, "").expect("a new file");
+    scene.served(&daemon).await;
+    wait_for_state(&daemon, "the port's holder is named", "haproxy_state", |state| {
+        state["services"]["late"]["problem"].as_str().is_some_and(|problem| problem.contains("in use by"))
+    })
+    .await;
+    drop(listener);
     wait_for_ready(&daemon, "late", &addresses(&scene.backends)).await;
 }
 
