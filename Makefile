@@ -130,6 +130,13 @@ test-deb: ## install, upgrade and remove the Debian package in a copy of this ma
 	for revision in 1 2; do $(MAKE) --no-print-directory deb BINARY=$(target)/debug/proxymgr DEB_REVISION=$$revision; done
 	tests/packages/debian.sh $(target)/proxymgr-1.deb $(target)/proxymgr-2.deb
 
+# The short run of 20 s is a part of `make test`.
+SECONDS_OF_CHAOS = $(or $(SECONDS),600)
+.PHONY: chaos
+chaos: ## random faults on real processes under load, for SECONDS (600) with SEED
+	tests/setup/install.sh test
+	CHAOS_SECONDS=$(SECONDS_OF_CHAOS) CHAOS_SEED=$(or $(SEED),$(shell date +%s)) $(CARGO) test --test chaos -- --nocapture
+
 .PHONY: test-versions
 test-versions: ## fetch HAProxy 2.2, 2.6, 3.0, 3.2 and 3.4; `make test` then tests with each
 	tests/setup/install.sh run

@@ -35,6 +35,7 @@ pub mod etcd;
 pub mod eventually;
 pub mod haproxy;
 pub mod http;
+pub mod https;
 pub mod knot;
 pub mod load;
 #[cfg(feature = "aws")]
