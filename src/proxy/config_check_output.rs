@@ -18,6 +18,12 @@ const LINES_PER_MESSAGE_MAX: usize = 4;
 /// HAProxy ends every refusal with one of these; it is shown only if there is no other message.
 const CLOSING_WORDS: [&str; 2] = ["Error(s) found in configuration file", "Fatal errors found in configuration"];
 
+/// Whether a message is about the health of a server that HAProxy reads from its state file, and not about the file that it
+/// checks.
+fn is_of_health(words: &str) -> bool {
+    words.contains(", changed from server-state after a reload") || words.ends_with("has no server available!")
+}
+
 /// The messages that HAProxy printed to `stderr` about `file`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct CheckOutput {
@@ -51,6 +57,7 @@ pub(super) fn read(stderr: &str, file: &str) -> CheckOutput {
             (None, None) => {}
         }
     }
+    found.retain(|(_, lines)| !is_of_health(lines[0]));
     let is_closing = |lines: &[&str]| CLOSING_WORDS.iter().any(|words| lines[0].contains(words));
     let of = |wanted: Severity| found.iter().filter(move |(severity, _)| *severity == wanted).map(|(_, lines)| lines);
     let has_reasons = of(Severity::Alert).any(|lines| !is_closing(lines));
@@ -119,6 +126,17 @@ mod tests {
 [ALERT] 323/114450 (20502) : Fatal errors found in configuration.
 ";
         assert_eq!(check(stderr), [said(12, "'server x' unknown keyword 'wat'. Registered keywords :")]);
+    }
+
+    #[test]
+    fn health_from_the_state_file_is_no_warning() {
+        let stderr = "\
+[WARNING]  (17) : Server web/a is DOWN, changed from server-state after a reload. 0 active and 0 backup servers left.
+[ALERT]    (17) : proxy 'web' has no server available!
+[WARNING]  (17) : config : missing timeouts for proxy 'web'.
+";
+        let CheckOutput { alerts, warnings } = read(stderr, "/d/c.candidate");
+        assert_eq!((alerts.len(), warnings.len()), (0, 1), "{warnings:?}");
     }
 
     #[test]
