@@ -23,10 +23,10 @@ impl Opened {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// Handles a key. Returns whether the service stays open.
-    pub fn handle(&mut self, key: KeyCode) -> bool {
+    /// Returns the service after a key; none if the key closes it.
+    pub fn after(mut self, key: KeyCode) -> Option<Self> {
         match key {
-            KeyCode::Esc | KeyCode::Enter | KeyCode::Backspace | KeyCode::Left => return false,
+            KeyCode::Esc | KeyCode::Enter | KeyCode::Backspace | KeyCode::Left => return None,
             KeyCode::Down | KeyCode::Char('j') => self.scroll = self.scroll.saturating_add(1),
             KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
             KeyCode::PageDown | KeyCode::Char(' ') => self.scroll = self.scroll.saturating_add(PAGE),
@@ -34,6 +34,6 @@ impl Opened {
             KeyCode::Home => self.scroll = 0,
             _ => {}
         }
-        true
+        Some(self)
     }
 }

@@ -171,9 +171,7 @@ impl Top {
         match key.code {
             KeyCode::Char('q') => return Next::Quit,
             code if self.opened.is_some() => {
-                if !self.opened.as_mut().is_some_and(|opened| opened.handle(code)) {
-                    self.opened = None;
-                }
+                self.opened = self.opened.take().and_then(|opened| opened.after(code));
             }
             KeyCode::Enter => {
                 let row = self.table.selected().and_then(|at| self.rows.get(at));
