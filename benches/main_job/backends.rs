@@ -52,11 +52,13 @@ pub async fn backends() {
     let mut reloads = [0, 0];
     for number in 0..SERVICES {
         for (way, update) in ["auto", "reload"].into_iter().enumerate() {
-            let before = crate::reload_count(&daemon).await;
             tokio::time::sleep(RELOAD_INTERVAL * 2).await;
+            let before = crate::reload_count(&daemon).await;
             let name = format!("{update}{number}");
             let begun = define(&name, update);
             took[way].push(served(front, &name).await - begun);
+            // A reload is counted after the new process serves.
+            tokio::time::sleep(RELOAD_INTERVAL * 2).await;
             reloads[way] += crate::reload_count(&daemon).await - before;
         }
     }

@@ -1,6 +1,6 @@
 //! Measures the figures of docs/figures.md with real servers: `cargo bench --bench main_job [-- latency sources trace
-//! mass reloads stalls isolation strategies domains backends api streams scale]`. `PROXYMGR_BINARY` selects another build of
-//! the daemon. The bench asserts only that the measured changes happened.
+//! mass reloads stalls isolation strategies domains backends certificates api streams scale]`. `PROXYMGR_BINARY` selects
+//! another build of the daemon. The bench asserts only that the measured changes happened.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "the figures are what a bench is for")]
 
@@ -10,6 +10,7 @@ mod support;
 mod api;
 mod backends;
 mod bare;
+mod certificates;
 mod change;
 mod domains;
 mod floor;
@@ -66,6 +67,9 @@ fn main() {
         }
         if chosen("backends") {
             backends::backends().await;
+        }
+        if chosen("certificates") {
+            certificates::certificates().await;
         }
         if chosen("api") {
             api::api().await;

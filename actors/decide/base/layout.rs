@@ -145,7 +145,8 @@ impl BaseLayout {
     }
 
     fn defaults_in_mode(&self, http: bool) -> Vec<Vec<Word>> {
-        let mode = ["mode", if http { "http" } else { "tcp" }].map(|word| Word::new(word).expect("letters"));
+        let mode = ["mode", if http { "http" } else { "tcp" }]
+            .map(|word| Word::new(word).expect("a mode consists of letters"));
         self.defaults.iter().cloned().chain([mode.to_vec()]).collect()
     }
 
