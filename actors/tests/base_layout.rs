@@ -288,7 +288,6 @@ fn lines_have_the_places_of_the_operators_files() {
 fn mistakes_have_a_place() {
     for (text, place) in [
         ("frontend f\n  bind :80\nlisten g\n  bind 0.0.0.0:80\n", "/etc/edge.cfg:4: 0.0.0.0:80"),
-        ("frontend f\n  bind :80,:80\n", "/etc/edge.cfg:2: 0.0.0.0:80"),
         ("frontend f\n  # proxymgr: servers\n", "/etc/edge.cfg:2: the servers"),
         (".if defined(X)\nbackend b\n  # proxymgr: servers\n.endif\n", "/etc/edge.cfg:3: the servers"),
     ] {

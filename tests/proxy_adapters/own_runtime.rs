@@ -69,7 +69,7 @@ async fn is_in_maintenance(runtime: &dyn RuntimeApi) -> bool {
     seen.services[&service("web")].get(&server_a).is_some_and(ObservedServer::in_maintenance)
 }
 
-#[tokio::test]
+#[actix::test]
 async fn early_commands_reach_only_the_new_process() {
     for version in versions() {
         let site = Site::new(&version);
@@ -89,7 +89,7 @@ async fn early_commands_reach_only_the_new_process() {
     }
 }
 
-#[tokio::test]
+#[actix::test]
 async fn socket_path_leads_to_the_old_process_until_published() {
     for version in versions() {
         let site = Site::new(&version);
@@ -114,7 +114,7 @@ async fn socket_path_leads_to_the_old_process_until_published() {
     }
 }
 
-#[tokio::test]
+#[actix::test]
 async fn failed_launch_leaves_the_socket_path_alone() {
     for version in versions() {
         let site = Site::new(&version);
@@ -137,7 +137,7 @@ async fn failed_launch_leaves_the_socket_path_alone() {
     }
 }
 
-#[tokio::test]
+#[actix::test]
 async fn unfinished_launch_of_a_killed_daemon_is_adopted() {
     for version in versions() {
         let site = Site::new(&version);
@@ -157,7 +157,7 @@ async fn unfinished_launch_of_a_killed_daemon_is_adopted() {
     }
 }
 
-#[tokio::test]
+#[actix::test]
 async fn abandoned_socket_file_is_removed() {
     let site = Site::new(&installed());
     drop(std::os::unix::net::UnixListener::bind(site.next_path()).unwrap());
@@ -165,7 +165,7 @@ async fn abandoned_socket_file_is_removed() {
     assert!(!site.next_path().exists());
 }
 
-#[tokio::test]
+#[actix::test]
 async fn operators_socket_line_is_kept() {
     for version in versions() {
         let site = Site::new(&version);

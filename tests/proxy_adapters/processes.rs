@@ -88,7 +88,7 @@ fn open_descriptors() -> Vec<PathBuf> {
     entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()).collect()
 }
 
-#[tokio::test]
+#[actix::test]
 async fn process_starts_answers_and_is_reaped() {
     for version in versions() {
         let site = Site::new(&version, nobody());
@@ -106,7 +106,7 @@ async fn process_starts_answers_and_is_reaped() {
     }
 }
 
-#[tokio::test]
+#[actix::test]
 async fn invalid_configuration_or_missing_program_fails_the_start() {
     let site = Site::new(&installed(), nobody());
     site.dir.write("haproxy.cfg", "bogus\n");
@@ -117,7 +117,7 @@ async fn invalid_configuration_or_missing_program_fails_the_start() {
     assert!(error.contains("/nonexistent/haproxy") && error.contains("install HAProxy"), "{error}");
 }
 
-#[tokio::test]
+#[actix::test]
 async fn child_is_reaped_without_a_waiter() {
     let site = Site::new(&installed(), nobody());
     let process = site.start(Vec::new()).await;
@@ -130,7 +130,7 @@ async fn child_is_reaped_without_a_waiter() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[actix::test]
 async fn handovers_under_load_lose_no_request() {
     for version in versions() {
         let dir = TestDir::new();
@@ -155,7 +155,7 @@ async fn handovers_under_load_lose_no_request() {
     }
 }
 
-#[tokio::test]
+#[actix::test]
 async fn fifty_starts_leak_neither_descriptors_nor_zombies() {
     let site = Site::new(&installed(), nobody());
     let mut pids = Vec::new();
@@ -179,7 +179,7 @@ async fn fifty_starts_leak_neither_descriptors_nor_zombies() {
     assert!(zombies(&pids).is_empty());
 }
 
-#[tokio::test]
+#[actix::test]
 async fn child_inherits_only_its_sockets() {
     let site = Site::new(&installed(), nobody());
     let other = KernelListeningSockets::new().open(&any_port(), &[]).unwrap();
@@ -195,7 +195,7 @@ async fn child_inherits_only_its_sockets() {
     ended(process).await;
 }
 
-#[tokio::test]
+#[actix::test]
 async fn sockets_of_a_running_haproxy_are_adopted() {
     for version in versions() {
         let mut site = Site::new(&version, nobody());
@@ -215,7 +215,7 @@ async fn sockets_of_a_running_haproxy_are_adopted() {
     }
 }
 
-#[tokio::test]
+#[actix::test]
 async fn orphaned_haproxy_is_found_watched_and_stopped() {
     for version in versions() {
         let site = Site::new(&version, nobody());
@@ -250,7 +250,7 @@ async fn orphaned_haproxy_is_found_watched_and_stopped() {
     }
 }
 
-#[tokio::test]
+#[actix::test]
 async fn our_own_child_is_no_orphan() {
     let site = Site::new(&installed(), nobody());
     let child = site.start(Vec::new()).await;
@@ -259,7 +259,7 @@ async fn our_own_child_is_no_orphan() {
     ended(child).await;
 }
 
-#[tokio::test]
+#[actix::test]
 async fn haproxy_with_another_file_is_ignored() {
     let site = Site::new(&installed(), nobody());
     let child = site.start(Vec::new()).await;

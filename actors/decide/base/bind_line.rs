@@ -183,6 +183,7 @@ mod tests {
             "bind :::80 v6only",
             "bind :::80 v6only\nbind 10.0.0.1:80",
             "bind :80 thread 1\nbind :80 thread 2",
+            "bind :80,:80",
             "bind :80-82\nbind *:81",
             "bind /run/x.sock mode 600",
         ] {
