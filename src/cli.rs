@@ -28,7 +28,7 @@ use slog::{crit, info};
 
 use crate::daemon::restart::inheritance::Inheritance;
 use crate::daemon::restart::program::Program;
-use crate::daemon::restart::{Succession, trial};
+use crate::daemon::restart::{SignalThread, Succession, trial};
 use crate::daemon::{BUILD, Daemon, base_copy};
 use crate::demo;
 use crate::failure::Failure;
@@ -229,6 +229,8 @@ fn run(args: &RunArgs) -> Result<(), Failure> {
         output::print(&format!("{}\n", block_on(trial::passed(&settings))?));
         return Ok(());
     }
+    // Before the first thread starts.
+    SignalThread::block_elsewhere();
     let inheritance = Inheritance::received().map_err(Failure::CannotStart)?;
     let ended = run_daemon(sources, inheritance.clone());
     match (ended, inheritance) {

@@ -56,7 +56,7 @@ use live_settings::LiveSettings;
 use lock::InstanceLock;
 use restart::inheritance::{Inheritance, Previous, StatusSockets};
 use restart::program::Program;
-use restart::{Restarter, Step, Succession};
+use restart::{Restarter, SignalThread, Step, Succession};
 use signals::{Request, Signals};
 use status_listener::Opening;
 
@@ -128,11 +128,12 @@ impl Daemon {
 
     async fn serve(mut self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
         // From here on, signals are handled and no longer end the process.
+        SignalThread::block_elsewhere();
         let mut signals = Signals::install()?;
+        let signal_thread = SignalThread::start();
         let inherited = self.inheritance.take();
         if inherited.is_some() {
             restart::restore_name();
-            restart::accept_signals();
             restart::reap_children(&self.log);
         }
         info!(self.log, "starting"; "version" => VERSION, "commit" => COMMIT,
@@ -200,6 +201,7 @@ impl Daemon {
         };
         // Writes the remaining records.
         drop(self.logging);
+        signal_thread.end();
         let stop_requested = signals.stop_is_pending().await;
         Err(succession.execute(stop_requested))
     }

@@ -17,10 +17,12 @@ use std::future::pending;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::{RESTART_DEPLOYMENT_WAIT, RESTART_LOOK_INTERVAL, RESTART_TRIAL_TIMEOUT};
 use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
@@ -88,11 +90,10 @@ impl Succession {
     /// too.
     pub fn execute(self, stop_requested: bool) -> Failure {
         let Self { mut inheritance, next } = self;
-        let handled: SigSet = HANDLED.into_iter().collect();
-        // An error is only possible for an invalid set, or an invalid signal.
-        let _ = handled.thread_block();
+        SignalThread::block_elsewhere();
         if stop_requested {
-            let _ = raise(Signal::SIGTERM);
+            // To the process, not to this thread, which accepts none.
+            let _ = kill(Pid::this(), Signal::SIGTERM);
         }
         let (error, previous) = match next {
             Next::New(Program { path, arguments }) => {
@@ -107,7 +108,6 @@ impl Succession {
             Some(previous) => execute(&inheritance, &program::path_of(&previous.file), &previous.arguments),
             None => error,
         };
-        let _ = handled.thread_unblock();
         Failure::CannotStart(format!("{error}; HAProxy keeps serving, and the next proxymgr adopts it"))
     }
 }
@@ -249,11 +249,36 @@ pub fn restore_name() {
     let _ = nix::sys::prctl::set_name(c"proxymgr");
 }
 
-/// Handles signals that came while no program did. Must be called after handlers are installed.
-pub fn accept_signals() {
-    let handled: SigSet = HANDLED.into_iter().collect();
-    // An error is only possible for an invalid set.
-    let _ = handled.thread_unblock();
+/// The only thread that accepts the handled signals. Without it they wait, also for the next program.
+pub struct SignalThread {
+    ends: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl SignalThread {
+    /// Blocks the handled signals in this thread, and so in all that it starts from here on.
+    pub fn block_elsewhere() {
+        let handled: SigSet = HANDLED.into_iter().collect();
+        // An error is only possible for an invalid set.
+        let _ = handled.thread_block();
+    }
+
+    /// Starts it. Must be called after handlers are installed.
+    pub fn start() -> Self {
+        let (ends, ended) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let handled: SigSet = HANDLED.into_iter().collect();
+            let _ = handled.thread_unblock();
+            let _ = ended.recv();
+        });
+        Self { ends, thread }
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        drop(self.ends);
+        let _ = self.thread.join();
+    }
 }
 
 /// Reaps children that ended while no program waited for them. Must be called before another child is started.
