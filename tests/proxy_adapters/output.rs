@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use proxymgr::proxy::haproxy_process::HaproxyProcesses;
 use proxymgr_actors::port::{ProcessSignal, ProxyProcesses};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
 
 use crate::support::backend::Backend;
 use crate::support::dir::TestDir;
@@ -20,11 +21,23 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Number of servers whose messages fill any pipe when they go down: about 200 bytes each.
 const SERVERS: usize = 3_000;
 
+/// A daemon, whose tasks end when it is dropped.
+struct Daemon {
+    tasks: LocalSet,
+    runtime: Runtime,
+}
+
+impl Daemon {
+    fn new() -> Self {
+        Self { tasks: LocalSet::new(), runtime: Builder::new_current_thread().enable_all().build().unwrap() }
+    }
+}
+
 /// A HAProxy that a daemon started.
 struct Site {
     dir: TestDir,
     port: u16,
-    daemon: Runtime,
+    daemon: Daemon,
     processes: HaproxyProcesses,
     pid: u32,
     _backend: Backend,
@@ -46,9 +59,9 @@ impl Site {
         );
         let config = dir.write("haproxy.cfg", config);
         // Its tasks, which read HAProxy's output, run only inside `block_on`.
-        let daemon = Builder::new_current_thread().enable_all().build().unwrap();
+        let daemon = Daemon::new();
         let processes = HaproxyProcesses::new(binary(version), config, None, quiet());
-        let pid = daemon.block_on(processes.start(Vec::new(), Vec::new())).unwrap().pid;
+        let pid = daemon.tasks.block_on(&daemon.runtime, processes.start(Vec::new(), Vec::new())).unwrap().pid;
         let site = Self { dir, port, daemon, processes, pid, _backend: backend };
         site.wait_for("the first answer", || site.is_served());
         site
@@ -77,7 +90,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let _entered = self.daemon.enter();
+        let _entered = self.daemon.runtime.enter();
         // The process may have ended already.
         let _ = self.processes.signal(self.pid, ProcessSignal::Kill);
     }
@@ -113,7 +126,7 @@ fn traffic_continues_after_daemon_is_killed() {
     for version in versions() {
         let mut site = Site::start(&version, false);
         // This closes the reading end of the pipe.
-        site.daemon = Builder::new_current_thread().enable_all().build().unwrap();
+        site.daemon = Daemon::new();
         let socket = site.dir.join("haproxy.sock");
         let disable: Vec<String> = (0..SERVERS).map(|number| format!("disable server down/s{number};")).collect();
         for commands in disable.chunks(100) {

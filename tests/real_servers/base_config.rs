@@ -190,7 +190,7 @@ async fn listeners_of_the_base_may_overlap() {
 async fn backends_of_a_map_exist_without_their_services() {
     for version in versions() {
         let (scene, backends) = Scene::begin(&version);
-        let map = scene.dir.write("hosts.map", "# hosts\n/shop shop\n/web web\n".to_owned());
+        let map = scene.dir.write("hosts.map", "# hosts\n/shop shop\n/web web\n");
         let path = scene.dir.path().join("edge.cfg");
         let rule = format!("\tuse_backend %[path,map_beg({})]\n\tdefault_backend web\n", map.display());
         let good = std::fs::read_to_string(&path).unwrap().replacen("\tdefault_backend web\n", &rule, 1);
