@@ -150,7 +150,7 @@ async fn crashes_under_load_refuse_no_connection() {
     }
     let report = load.stop().await;
     println!("{CRASHES} crashes: {report}");
-    let not_connected = report.failures.keys().filter(|reason| reason.starts_with("connect"));
+    let not_connected = report.failures.keys().filter(|reason| reason.starts_with("connect: "));
     assert_eq!(not_connected.count(), 0, "{report}");
     let in_flight = u64::try_from(CRASHES * CLIENTS).expect("a small number");
     assert!(report.failed() <= in_flight, "only requests inside of a killed HAProxy may fail: {report}");
