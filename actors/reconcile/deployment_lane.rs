@@ -59,6 +59,9 @@ pub struct CatchUp {
     takes_commands: bool,
     /// Whether commands are unanswered: what changes meanwhile is sent as one batch after that.
     pub is_answering: bool,
+    /// Whether the process before it no longer answers. The socket's path leads to either of them now, so that a command for
+    /// one may reach the other.
+    pub is_taking_over: bool,
     /// The servers that were disabled in it, and how.
     disabled: BTreeMap<ServiceName, BTreeMap<ServerName, AdminState>>,
 }

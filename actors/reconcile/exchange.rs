@@ -96,8 +96,9 @@ impl State {
 
     /// Records that HAProxy did not answer: the exchange is retried after a pause, and in the end HAProxy is reloaded.
     pub(super) fn link_failed(&mut self, error: &RuntimeError, now: Moment) {
-        if self.deployment.as_ref().is_some_and(|deployment| deployment.successor.pid.is_some()) {
+        if let Some(deployment) = self.deployment.as_mut().filter(|deployment| deployment.successor.pid.is_some()) {
             // The old process closes its socket while the new one takes over.
+            deployment.successor.is_taking_over = true;
             return;
         }
         let link = &mut self.lane.link;

@@ -65,7 +65,8 @@ impl State {
 
     /// Begins the next exchanges of the runtime lane, where it is free.
     pub(super) fn begin_runtime_step(&mut self, now: Moment) {
-        if !self.process.is_serving() || now.instant < self.lane.link.retry_at() || self.gives_way_to_reload(now) {
+        let is_early = now.instant < self.lane.link.retry_at() || self.awaits_successor();
+        if !self.process.is_serving() || is_early || self.gives_way_to_reload(now) {
             return;
         }
         let is_changing = self.begin_next_change(now);
@@ -76,6 +77,12 @@ impl State {
             self.reloads.problem.clear();
             self.spare_sockets();
         }
+    }
+
+    /// Returns whether a new process is taking over from one that no longer answers. What must not serve any more is disabled
+    /// in it on its own connection; everything else is planned when it has taken over.
+    fn awaits_successor(&self) -> bool {
+        self.deployment.as_ref().is_some_and(|deployment| deployment.successor.is_taking_over)
     }
 
     /// Returns whether a reload goes before the next runtime changes, because it has waited long enough. A reload that
@@ -104,7 +111,8 @@ impl State {
             self.timers.health_at.filter(|_| is_health_polled),
             start_at,
             Some(self.timers.routes_at).filter(|_| serves && self.work.routes && !self.changes_wait()),
-            Some(self.lane.link.retry_at()).filter(|_| is_lane_free && serves && self.has_runtime_work()),
+            Some(self.lane.link.retry_at())
+                .filter(|_| is_lane_free && serves && self.has_runtime_work() && !self.awaits_successor()),
             Some(self.reloads.not_before).filter(|_| deploys_later && self.desired.loaded_at.is_some()),
             self.reloads.overdue_at().filter(|_| self.deployment.is_none()),
             self.files.config.deadline().filter(|_| self.deployment.is_none()),
