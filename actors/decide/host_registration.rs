@@ -112,19 +112,23 @@ fn rename(from: &Map<String, Value>, key: &str, to: &mut Map<String, Value>, nam
     to.extend(from.get(key).map(|value| (name.to_owned(), value.clone())));
 }
 
+/// Copies meta data. Another tool may have something else under its key, which must not make its host unusable.
+fn copy_meta(from: &Map<String, Value>, key: &str, to: &mut Map<String, Value>) {
+    if from.get(key).is_some_and(Value::is_object) {
+        rename(from, key, to, "meta");
+    }
+}
+
 /// Converts a nerve registration. Its `name` is that of the machine, which several registrations may share; so the
 /// server is named after its endpoint.
 fn nerve(from: &Map<String, Value>) -> Map<String, Value> {
     let mut keys = Map::new();
-    for (key, name) in [
-        ("host", "address"),
-        ("port", "port"),
-        ("weight", "weight"),
-        ("haproxy_server_options", "options"),
-        ("labels", "meta"),
-    ] {
+    for (key, name) in
+        [("host", "address"), ("port", "port"), ("weight", "weight"), ("haproxy_server_options", "options")]
+    {
         rename(from, key, &mut keys, name);
     }
+    copy_meta(from, "labels", &mut keys);
     keys
 }
 
@@ -157,12 +161,9 @@ fn curator(from: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     let payload = from.get("payload").and_then(Value::as_object);
     let status = payload.map_or(Ok(None), instance_state)?;
     let is_disabled = from.get("enabled") == Some(&Value::Bool(false));
-    keys.extend(
-        payload
-            .and_then(|payload| payload.get("metadata"))
-            .filter(|meta| meta.is_object())
-            .map(|meta| ("meta".to_owned(), meta.clone())),
-    );
+    if let Some(payload) = payload {
+        copy_meta(payload, "metadata", &mut keys);
+    }
     if let Some(state) = if is_disabled { Some("maint") } else { status } {
         keys.insert("state".to_owned(), state.into());
     }
@@ -196,9 +197,7 @@ fn serverset(from: &Map<String, Value>, endpoint: Option<&str>) -> Result<Map<St
         None if status.is_null() => "ready",
         _ => return Err(format!("\"status\": {} is not a status of a serverset's member", described(status))),
     };
-    if from.get("metadata").is_some_and(Value::is_object) {
-        rename(from, "metadata", &mut keys, "meta");
-    }
+    copy_meta(from, "metadata", &mut keys);
     keys.insert("state".to_owned(), state.into());
     Ok(keys)
 }

@@ -43,6 +43,9 @@ fn metadata_of_other_formats_is_that_of_the_host() {
     let mut member = member(json!("ALIVE"));
     member["metadata"] = json!({"zone": "b"});
     assert_eq!(zone(read(&member).unwrap()).as_deref(), Some("b"));
+    member["metadata"] = json!("b");
+    assert_eq!(zone(read(&member).unwrap()), None, "something else makes no host unusable");
+    assert_eq!(zone(read(&json!({"host": "10.0.0.1", "port": 80, "labels": ["zone"]})).unwrap()), None);
     let own = json!({"address": "10.0.0.1", "port": 80, "tags": "blue, canary", "meta": {"zone": 3, "list": [1]}});
     let labels = read(&own).unwrap().labels;
     assert_eq!(labels.as_deref(), Some(&HostLabels::of_host(["blue", "canary"], [("zone", "3")])));

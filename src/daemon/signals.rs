@@ -66,7 +66,7 @@ impl Signals {
         Self::stop(&mut self.terminate, &mut self.interrupt).await
     }
 
-    /// Returns whether a signal to stop came that nobody was told of.
+    /// Returns whether a signal to stop was received and not handled yet.
     pub async fn stop_is_pending(&mut self) -> bool {
         // Signals are passed on when the thread is idle.
         sleep(IDLE).await;
