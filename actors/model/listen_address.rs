@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -58,6 +58,17 @@ impl ListenAddress {
             }
             _ => self == other,
         }
+    }
+
+    /// Returns whether both need `SO_REUSEPORT` to be open at once: like [`Self::covers`], where a socket on `[::]` accepts
+    /// IPv4, too.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let is_any_ipv6 = |address: SocketAddr| address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        let beside_ipv6 = match (self.ip(), other.ip()) {
+            (Some(a), Some(b)) => a.port() == b.port() && (is_any_ipv6(a) || is_any_ipv6(b)),
+            _ => false,
+        };
+        beside_ipv6 || self.covers(other)
     }
 }
 
@@ -139,6 +150,8 @@ mod tests {
     fn every_address_covers_each_of_its_family() {
         assert!(address("*:80").covers(&address("10.0.0.1:80")) && address("10.0.0.1:80").covers(&address("*:80")));
         assert!(!address("*:80").covers(&address("*:81")) && !address("*:80").covers(&address("[::1]:80")));
+        assert!(address("[::]:80").overlaps(&address("10.0.0.1:80")) && address("*:80").overlaps(&address("[::]:80")));
+        assert!(!address("*:80").overlaps(&address("[::1]:80")) && !address("[::]:80").overlaps(&address("*:81")));
         assert!(address("/x").covers(&address("/x")) && !address("/x").covers(&address("/y")));
     }
 }

@@ -160,17 +160,17 @@ async fn listeners_of_the_base_may_overlap() {
         scene.define("api");
         scene.goes_to("/api", backends[1].name()).await;
         let path = scene.dir.path().join("edge.cfg");
-        let [port, twice] = [scene.dir.port(), scene.dir.port()];
+        let [port, twice, partly] = [scene.dir.port(), scene.dir.port(), scene.dir.port()];
         let more = format!(
             "\nfrontend all\n\tbind *:{port}\n\tbind :::{port} v6only\n\tbind *:{twice}\n\tbind *:{twice}\n\
-             \tdefault_backend web\n\n\
-             frontend one\n\tbind 127.0.0.1:{port}\n\tdefault_backend api\n"
+             \tbind *:{partly}\n\tdefault_backend web\n\n\
+             frontend one\n\tbind 127.0.0.1:{port}\n\tbind 127.0.0.1:{partly} backlog 900\n\tdefault_backend api\n"
         );
         std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + &more).unwrap();
+        let own = [("127.0.0.1", port, 1), ("127.0.0.2", port, 2), ("[::1]", port, 2)];
+        let left_to_haproxy = [("127.0.0.1", twice, 2), ("127.0.0.1", partly, 1), ("127.0.0.2", partly, 2)];
         for _ in 0..2 {
-            for (address, port, wanted) in
-                [("127.0.0.1", port, 1), ("127.0.0.2", port, 2), ("[::1]", port, 2), ("127.0.0.1", twice, 2)]
-            {
+            for (address, port, wanted) in own.into_iter().chain(left_to_haproxy) {
                 let address: SocketAddr = format!("{address}:{port}").parse().unwrap();
                 let probe = async || {
                     let response = http::get(address, "/").await.map_err(|error| error.to_string())?;

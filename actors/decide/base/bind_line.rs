@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::sections::{Line, Section};
+use super::sections::{File, Line, depth_after};
 use crate::limits::BIND_RANGE_MAX;
 use crate::model::{BindAddress, BindLine, ListenAddress};
 
@@ -25,6 +25,8 @@ pub(super) struct Binds {
     ipv4_ports: BTreeSet<u16>,
     /// The addresses that one section has several times, such as once for each group of threads.
     repeated: BTreeSet<ListenAddress>,
+    /// The addresses that HAProxy opens itself, and whether only for IPv6. It could not open them beside a held socket.
+    left: BTreeSet<(ListenAddress, bool)>,
 }
 
 /// A `bind` line, and why some of its addresses are not held.
@@ -35,19 +37,33 @@ pub(super) struct ReadBind {
 }
 
 impl Binds {
-    /// Reads the lines of these sections.
-    pub(super) fn of<'a>(sections: impl Iterator<Item = &'a Section>) -> Self {
+    /// Reads the lines of these files.
+    pub(super) fn of(files: &[File]) -> Self {
+        let sections: Vec<Vec<(&Line, bool)>> = files.iter().flat_map(lines_of_sections).collect();
         let mut binds = Self::default();
-        for section in sections {
+        for lines in &sections {
             let mut of_section = BTreeSet::new();
-            let lines = section.lines.iter().filter_map(|line| read(line, false, &Self::default()));
-            let held: Vec<ListenAddress> =
-                lines.flat_map(|bind| bind.line.held().cloned().collect::<Vec<_>>()).collect();
-            let on_ipv4 = held.iter().filter_map(ListenAddress::ip).filter(|ip| ip.ip() == Ipv4Addr::UNSPECIFIED);
-            binds.ipv4_ports.extend(on_ipv4.map(|ip| ip.port()));
-            binds.repeated.extend(held.into_iter().filter(|address| !of_section.insert(address.clone())));
+            for (line, is_conditional) in lines {
+                let Some(bind) = read(line, *is_conditional, &Self::default()) else { continue };
+                for address in bind.line.held() {
+                    let on_ipv4 = address.ip().filter(|ip| ip.ip() == Ipv4Addr::UNSPECIFIED);
+                    binds.ipv4_ports.extend(on_ipv4.map(|ip| ip.port()));
+                    if !of_section.insert(address.clone()) {
+                        binds.repeated.insert(address.clone());
+                    }
+                }
+            }
         }
-        binds
+        // An address that is left because it overlaps may overlap with further ones.
+        loop {
+            let lines = sections.iter().flatten();
+            let left: BTreeSet<_> =
+                lines.flat_map(|(line, is_conditional)| left_by(line, *is_conditional, &binds)).collect();
+            if left == binds.left {
+                return binds;
+            }
+            binds.left = left;
+        }
     }
 
     fn held(&self, text: &str, is_ipv6_only: bool) -> Result<Vec<ListenAddress>, String> {
@@ -57,11 +73,40 @@ impl Binds {
         }
         let takes_ipv4 =
             |address: SocketAddr| address.ip() == Ipv6Addr::UNSPECIFIED && !self.ipv4_ports.contains(&address.port());
-        match is_ipv6_only && held.iter().filter_map(ListenAddress::ip).any(takes_ipv4) {
-            true => Err(format!("HAProxy ignores {IPV6_ONLY} for an inherited socket")),
-            false => Ok(held),
+        if is_ipv6_only && held.iter().filter_map(ListenAddress::ip).any(takes_ipv4) {
+            return Err(format!("HAProxy ignores {IPV6_ONLY} for an inherited socket"));
+        }
+        let left = held.iter().find_map(|address| self.left.iter().find(|(left, v6)| overlaps(address, left, *v6)));
+        match left {
+            Some((left, _)) => Err(format!("it overlaps with {left}, which HAProxy opens itself")),
+            None => Ok(held),
         }
     }
+}
+
+fn overlaps(address: &ListenAddress, left: &ListenAddress, is_ipv6_only: bool) -> bool {
+    match is_ipv6_only {
+        true => left.covers(address),
+        false => left.overlaps(address),
+    }
+}
+
+/// Returns the lines of each section of a file, and whether HAProxy may skip them.
+fn lines_of_sections(file: &File) -> Vec<Vec<(&Line, bool)>> {
+    let mut depth = file.preamble.iter().fold(0, |depth, line| depth_after(line, depth));
+    let mut with_depth = |line| {
+        depth = depth_after(line, depth);
+        (line, depth > 0)
+    };
+    file.sections.iter().map(|section| section.lines.iter().map(&mut with_depth).collect()).collect()
+}
+
+/// Returns the literal addresses of a line that HAProxy opens itself, and whether only for IPv6.
+fn left_by(line: &Line, is_conditional: bool, binds: &Binds) -> Vec<(ListenAddress, bool)> {
+    let Some(ReadBind { left, .. }) = read(line, is_conditional, binds) else { return Vec::new() };
+    let is_ipv6_only = line.tokens().iter().any(|token| token.text == IPV6_ONLY);
+    let texts = left.iter().flat_map(|(text, _)| text.split(','));
+    texts.flat_map(addresses_of).map(|address| (address, is_ipv6_only)).collect()
 }
 
 /// Reads a `bind` line; `None` for other lines and for those without an address. None of its addresses is held where
@@ -138,11 +183,10 @@ fn held(text: &str) -> Result<Vec<ListenAddress>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::base::sections::File;
 
     fn read_text(text: &str, is_conditional: bool) -> Option<ReadBind> {
         let file = File::read("x", &format!("frontend f\n{text}"));
-        read(&file.sections[0].lines[0], is_conditional, &Binds::of(file.sections.iter()))
+        read(&file.sections[0].lines[0], is_conditional, &Binds::of(&[file.clone()]))
     }
 
     fn held_by(text: &str) -> Vec<String> {
@@ -162,6 +206,8 @@ mod tests {
             ("bind 10.0.0.1:8000-8002 accept-proxy", vec!["10.0.0.1:8000", "10.0.0.1:8001", "10.0.0.1:8002"]),
             ("bind :::80 v4v6", vec!["[::]:80"]),
             ("bind :::80 v6only\nbind *:80", vec!["[::]:80"]),
+            ("bind 10.0.0.1:80\nbind :::80 v6only", vec!["10.0.0.1:80"]),
+            ("bind :80\nbind :81 backlog 9", vec!["0.0.0.0:80"]),
             ("bind 2001:db8::1:80 v6only", vec!["[2001:db8::1]:80"]),
             ("bind /run/x.sock", vec!["unix@/run/x.sock"]),
             ("bind 'unix@/run/x.sock',:80", vec!["unix@/run/x.sock", "0.0.0.0:80"]),
@@ -185,6 +231,12 @@ mod tests {
             "bind :80 thread 1\nbind :80 thread 2",
             "bind :80,:80",
             "bind :80-82\nbind *:81",
+            "bind :80\nbind 10.0.0.1:80 interface eth0",
+            "bind :::80\nbind 10.0.0.1:80 backlog 9",
+            "bind 10.0.0.1:80\n.if X\nbind :80\n.endif",
+            // The second one is left because of the third, and the first because of the second.
+            "bind 10.0.0.1:80\nbind :::80\nbind [::1]:80 backlog 9",
+            "bind :::80 v6only\n.if X\nbind :80\n.endif",
             "bind /run/x.sock mode 600",
         ] {
             assert_eq!(held_by(text), Vec::<String>::new(), "{text}");

@@ -8,7 +8,7 @@ use super::layout::{BaseLayout, BasePart, LeftBind};
 use super::local_peer;
 use super::own_lines;
 use super::references::References;
-use super::sections::{Directive, File, Line, Section};
+use super::sections::{Directive, File, Line, Section, depth_after};
 use crate::decide::config_lines::mode_of;
 use crate::decide::config_text::INDENT;
 use crate::model::{
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
             .filter(|section| section.keyword == "global")
             .flat_map(|section| section.lines.iter().filter_map(words_of))
             .collect();
-        let binds = Binds::of(sections());
+        let binds = Binds::of(files);
         let is_left = |line: &Line| bind_line::read(line, false, &binds).is_some_and(|bind| !bind.left.is_empty());
         let has_conditionals = || lines().any(|line| line.directive() == Some(Directive::If));
         let opens_sockets = lines().any(is_left) || has_conditionals();
@@ -258,11 +258,7 @@ impl<'a> Reader<'a> {
     }
 
     fn follow_conditionals(&mut self, line: &Line) {
-        match line.directive() {
-            Some(Directive::If) => self.depth += 1,
-            Some(Directive::Endif) => self.depth = self.depth.saturating_sub(1),
-            _ => {}
-        }
+        self.depth = depth_after(line, self.depth);
     }
 
     /// Returns a line of a proxy section, whose listeners are held where the daemon starts HAProxy.

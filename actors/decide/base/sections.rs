@@ -72,6 +72,15 @@ pub struct File {
     pub sections: Vec<Section>,
 }
 
+/// Returns how many conditionals are open after a line, with this number open before it.
+pub fn depth_after(line: &Line, depth: usize) -> usize {
+    match line.directive() {
+        Some(Directive::If) => depth + 1,
+        Some(Directive::Endif) => depth.saturating_sub(1),
+        _ => depth,
+    }
+}
+
 /// A section, with everything up to the next one: also the comments and conditionals that belong to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
