@@ -1,22 +1,15 @@
 //! Changes of a certificate on every available HAProxy: from the renamed file to the first handshake with the new one.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use crate::percentiles::p50_p99;
 use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::haproxy::{self, HaproxyVersion};
+use crate::support::https::Client;
 use crate::support::tls::TestCa;
 
 const CHANGES: usize = 100;
@@ -54,12 +47,12 @@ async fn row(version: &HaproxyVersion) {
     let mut daemon = daemon.start();
     daemon.wait_until_haproxy_answers().await;
     let reloads = crate::reload_count(&daemon).await;
-    let connector = connector(&ca.ca);
-    let (mut last, _) = served(&connector, front, None).await;
+    let client = Client::new(&ca.ca, front).named("localhost");
+    let (mut last, _) = served(&client, None).await;
     let mut took = Vec::new();
     for number in 1..=CHANGES {
         let begun = replace(number);
-        let (certificate, at) = served(&connector, front, Some(&last)).await;
+        let (certificate, at) = served(&client, Some(&last)).await;
         took.push(at - begun);
         last = certificate;
     }
@@ -67,28 +60,14 @@ async fn row(version: &HaproxyVersion) {
     println!("| {} | {} | {reloads} |", version.label, p50_p99(&took));
 }
 
-fn connector(ca: &Path) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).expect("the authority")).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = config.expect("versions of TLS").with_root_certificates(roots).with_no_client_auth();
-    // A resumed session shows the certificate of the first one.
-    config.resumption = Resumption::disabled();
-    TlsConnector::from(Arc::new(config))
-}
-
 /// Returns the first certificate of the server that differs from the last one, and when it was served.
-async fn served(connector: &TlsConnector, front: SocketAddr, last: Option<&Vec<u8>>) -> (Vec<u8>, Instant) {
-    let name = ServerName::try_from("localhost").expect("a DNS name");
+async fn served(client: &Client, last: Option<&Vec<u8>>) -> (Vec<u8>, Instant) {
     let begun = Instant::now();
     loop {
-        if let Ok(stream) = TcpStream::connect(front).await
-            && let Ok(stream) = connector.connect(name.clone(), stream).await
-            && let Some(certificate) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first)
-            && Some(certificate.as_ref()) != last.map(Vec::as_slice)
+        if let Ok(certificate) = client.certificate().await
+            && Some(&certificate) != last
         {
-            return (certificate.to_vec(), Instant::now());
+            return (certificate, Instant::now());
         }
         assert!(begun.elapsed() < GIVE_UP, "no other certificate is ever served");
         tokio::time::sleep(LOOK_PAUSE).await;

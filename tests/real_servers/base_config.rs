@@ -1,6 +1,7 @@
 //! The operator's own haproxy.cfg as the base, with real HAProxys and requests.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -49,6 +50,37 @@ impl Scene {
             .set("guards.max_services_removal", json!(1))
             .start();
         (Self { dir, files, fronts, daemon }, backends)
+    }
+
+    /// Begins, and waits until the first backend serves `web`.
+    async fn serving(version: &HaproxyVersion) -> (Self, Vec<crate::support::backend::Backend>) {
+        let (scene, backends) = Self::begin(version);
+        scene.files.hosts("web", [&backends[0]]);
+        scene.define("web");
+        scene.goes_to("/", backends[0].name()).await;
+        (scene, backends)
+    }
+
+    fn base_path(&self) -> PathBuf {
+        self.dir.path().join("edge.cfg")
+    }
+
+    fn base(&self) -> String {
+        std::fs::read_to_string(self.base_path()).unwrap()
+    }
+
+    fn write_base(&self, text: &str) {
+        std::fs::write(self.base_path(), text).unwrap();
+    }
+
+    /// Writes this base with another answer of the section `web`, and waits until HAProxy runs with it.
+    async fn apply(&self, good: &str, section: &str) {
+        self.write_base(&good.replace("x-section web", &format!("x-section {section}")));
+        let applied = async || {
+            let (_, answered) = self.answer("/").await?;
+            check(answered == section, &answered)
+        };
+        self.daemon.eventually(LIMIT, "the base is applied", applied).await;
     }
 
     fn define(&self, name: &str) {
@@ -122,15 +154,11 @@ async fn sections_of_the_operator_get_the_servers_of_services() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_base_is_refused_with_its_line_and_the_last_good_one_stays() {
     for version in versions() {
-        let (mut scene, backends) = Scene::begin(&version);
-        scene.files.hosts("web", [&backends[0]]);
-        scene.define("web");
-        scene.goes_to("/", backends[0].name()).await;
-        let path = scene.dir.path().join("edge.cfg");
-        let good = std::fs::read_to_string(&path).unwrap();
+        let (mut scene, backends) = Scene::serving(&version).await;
+        let good = scene.base();
         let line = good.lines().position(|line| line.contains("balance")).unwrap() + 1;
         let place = format!("edge.cfg:{line}: ");
-        std::fs::write(&path, good.replace("balance roundrobin", "balance nonsense")).unwrap();
+        scene.write_base(&good.replace("balance roundrobin", "balance nonsense"));
         scene.problem(&place).await;
         scene.goes_to("/", backends[0].name()).await;
         // Also across a restart.
@@ -138,17 +166,12 @@ async fn bad_base_is_refused_with_its_line_and_the_last_good_one_stays() {
         scene.daemon.start_again();
         scene.problem(&place).await;
         scene.goes_to("/", backends[0].name()).await;
-        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(scene.base_path()).unwrap();
         scene.daemon.terminate().await;
         scene.daemon.start_again();
         scene.problem("edge.cfg: No such file").await;
         scene.goes_to("/", backends[0].name()).await;
-        std::fs::write(&path, good.replace("set-header x-section web", "set-header x-section newer")).unwrap();
-        let newer = async || {
-            let (_, section) = scene.answer("/").await?;
-            check(section == "newer", &section)
-        };
-        scene.daemon.eventually(LIMIT, "the newer base is applied", newer).await;
+        scene.apply(&good, "newer").await;
     }
 }
 
@@ -159,14 +182,13 @@ async fn listeners_of_the_base_may_overlap() {
         scene.files.hosts("api", [&backends[1]]);
         scene.define("api");
         scene.goes_to("/api", backends[1].name()).await;
-        let path = scene.dir.path().join("edge.cfg");
         let [port, twice, partly] = [scene.dir.port(), scene.dir.port(), scene.dir.port()];
         let more = format!(
             "\nfrontend all\n\tbind *:{port}\n\tbind :::{port} v6only\n\tbind *:{twice}\n\tbind *:{twice}\n\
              \tbind *:{partly}\n\tdefault_backend web\n\n\
              frontend one\n\tbind 127.0.0.1:{port}\n\tbind 127.0.0.1:{partly} backlog 900\n\tdefault_backend api\n"
         );
-        std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + &more).unwrap();
+        scene.write_base(&(scene.base() + &more));
         let own = [("127.0.0.1", port, 1), ("127.0.0.2", port, 2), ("[::1]", port, 2)];
         let left_to_haproxy = [("127.0.0.1", twice, 2), ("127.0.0.1", partly, 1), ("127.0.0.2", partly, 2)];
         for _ in 0..2 {
@@ -191,10 +213,8 @@ async fn backends_of_a_map_exist_without_their_services() {
     for version in versions() {
         let (scene, backends) = Scene::begin(&version);
         let map = scene.dir.write("hosts.map", "# hosts\n/shop shop\n/web web\n");
-        let path = scene.dir.path().join("edge.cfg");
         let rule = format!("\tuse_backend %[path,map_beg({})]\n\tdefault_backend web\n", map.display());
-        let good = std::fs::read_to_string(&path).unwrap().replacen("\tdefault_backend web\n", &rule, 1);
-        std::fs::write(&path, good).unwrap();
+        scene.write_base(&scene.base().replacen("\tdefault_backend web\n", &rule, 1));
         scene.goes_to("/shop", "503").await;
         scene.goes_to("/other", backends[2].name()).await;
         scene.files.hosts("shop", [&backends[1]]);
@@ -208,26 +228,16 @@ async fn backends_of_a_map_exist_without_their_services() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listeners_left_to_haproxy_survive_reloads() {
     for version in versions() {
-        let (scene, backends) = Scene::begin(&version);
-        scene.files.hosts("web", [&backends[0]]);
-        scene.define("web");
-        scene.goes_to("/", backends[0].name()).await;
-        let path = scene.dir.path().join("edge.cfg");
+        let (scene, _backends) = Scene::serving(&version).await;
         let left = SocketAddr::from(([127, 0, 0, 1], scene.dir.port()));
         let more = format!("\nfrontend left\n\tbind {left} backlog 900\n\tdefault_backend web\n");
-        let good = std::fs::read_to_string(&path).unwrap() + &more;
-        std::fs::write(&path, &good).unwrap();
+        let good = scene.base() + &more;
+        scene.write_base(&good);
         let serves = async || http::get(left, "/").await.map(drop).map_err(|error| error.to_string());
         scene.daemon.eventually(LIMIT, "HAProxy opens it itself", serves).await;
         let load = Load::new(left).clients(2).pause(Duration::from_millis(2)).start();
         for round in 0..10 {
-            let section = format!("round-{round}");
-            std::fs::write(&path, good.replace("x-section web", &format!("x-section {section}"))).unwrap();
-            let applied = async || {
-                let (_, answered) = scene.answer("/").await?;
-                check(answered == section, &answered)
-            };
-            scene.daemon.eventually(LIMIT, "the base is applied", applied).await;
+            scene.apply(&good, &format!("round-{round}")).await;
         }
         let report = load.stop().await;
         println!("{version}: {report}");
@@ -238,21 +248,11 @@ async fn listeners_left_to_haproxy_survive_reloads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listeners_of_the_base_survive_reloads_and_crashes() {
     for version in versions() {
-        let (mut scene, backends) = Scene::begin(&version);
-        scene.files.hosts("web", [&backends[0]]);
-        scene.define("web");
-        scene.goes_to("/", backends[0].name()).await;
+        let (mut scene, backends) = Scene::serving(&version).await;
         let load = Load::new(scene.fronts[0]).clients(2).pause(Duration::from_millis(2)).start();
-        let path = scene.dir.path().join("edge.cfg");
-        let good = std::fs::read_to_string(&path).unwrap();
+        let good = scene.base();
         for round in 0..5 {
-            let section = format!("round-{round}");
-            std::fs::write(&path, good.replace("x-section web", &format!("x-section {section}"))).unwrap();
-            let applied = async || {
-                let (_, answered) = scene.answer("/").await?;
-                check(answered == section, &answered)
-            };
-            scene.daemon.eventually(LIMIT, "the base is applied", applied).await;
+            scene.apply(&good, &format!("round-{round}")).await;
         }
         load.stop().await.assert_nothing_failed();
         for _ in 0..3 {

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A client that trusts the authority.
 #[derive(Clone)]
@@ -40,18 +41,31 @@ impl Client {
 
     /// Sends a request on a new connection. Returns the certificate of the server.
     pub async fn request(&self) -> Result<Vec<u8>, String> {
-        let text = |error: std::io::Error| error.to_string();
-        let stream = TcpStream::connect(self.front).await.map_err(text)?;
-        let mut stream = self.connector.connect(self.name.clone(), stream).await.map_err(text)?;
+        let mut stream = self.connected().await?;
         let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.map_err(text)?;
+        stream.write_all(request).await.map_err(|error| error.to_string())?;
         let mut answer = Vec::new();
         // HAProxy may close without a notice of TLS.
         let read = stream.read_to_end(&mut answer).await;
         if !answer.starts_with(b"HTTP/1.1 200") {
             return Err(format!("{read:?} {}", String::from_utf8_lossy(&answer)));
         }
-        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        Ok(certificates.first().map(|certificate| certificate.to_vec()).unwrap_or_default())
+        Ok(certificate_of(&stream))
     }
+
+    /// Returns the certificate of the server, without a request.
+    pub async fn certificate(&self) -> Result<Vec<u8>, String> {
+        Ok(certificate_of(&self.connected().await?))
+    }
+
+    async fn connected(&self) -> Result<TlsStream<TcpStream>, String> {
+        let text = |error: std::io::Error| error.to_string();
+        let stream = TcpStream::connect(self.front).await.map_err(text)?;
+        self.connector.connect(self.name.clone(), stream).await.map_err(text)
+    }
+}
+
+fn certificate_of(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    certificates.first().map(|certificate| certificate.to_vec()).unwrap_or_default()
 }
