@@ -85,6 +85,12 @@ fn each_kind_of_mistake_is_found() {
     for (text, begin, part) in [
         ("type: static\nhosts: []\nprot: 80\n", ":3: prot: ", "did you mean \"port\""),
         ("type: static\nhosts:\n  - {address: 10.0.0.1, port: 80, wieght: 3}\nport: 80\n", ":3: hosts: ", "\"weight\""),
+        // The place is that in the definition, not among the hosts that belong to the service.
+        (
+            "type: static\nhosts:\n  - {address: 10.0.0.1, port: 80}\n  - {address: 10.0.0.2, tags: [a]}\nport: 80\nmatch: {tags: [a]}\n",
+            ":4: hosts: ",
+            "\"port\" is missing",
+        ),
         ("type: zookeper\npath: /a\nport: 80\n", ":1: ", "did you mean \"zookeeper\""),
         ("type: consul\nport: 80\n", "", "\"service\" is missing"),
         ("type: static\nhosts: [\"10.0.0.1:80\"]\nport: 80\nserver_options: [ssl]\n", "", "HAProxy refuses it"),

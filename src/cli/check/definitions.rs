@@ -171,12 +171,12 @@ impl Judged {
                 return None;
             }
         };
-        seen.retain(|host| host.has(&definition.source.labels));
         judge(&mut seen);
         for (index, host) in seen.iter().enumerate() {
             self.mistakes.extend(host.record.as_ref().err().map(|problem| lines.mistake_in(KEY, index, problem)));
         }
         self.mistakes.extend(unknown_keys::in_hosts(&seen).map(|problem| lines.mistake_at(KEY, &problem)));
+        seen.retain(|host| host.has(&definition.source.labels));
         server_order::place(&mut seen, definition, &KINDS);
         seen.retain(|host| host.record.is_ok());
         let now = Clock::starting_at(now_unix_ms()).now();
