@@ -43,6 +43,25 @@ pub async fn changes(settings: &Settings, desired: &Desired, version: Option<Pro
         }
         Err(problem) => output::remark(&format!("# HAProxy cannot check the file: {problem}")),
     }
-    let name = path.display().to_string();
-    text + &unified((&name, &masked(&current)), (&format!("{name} (desired)"), &masked(&next)))
+    text + &difference(&path.display().to_string(), &current, &next)
+}
+
+/// Returns how two different texts of a file differ, with credentials hidden.
+fn difference(name: &str, current: &str, next: &str) -> String {
+    let shown = unified((name, &masked(current)), (&format!("{name} (desired)"), &masked(next)));
+    if shown.is_empty() { format!("{name} differs in hidden credentials only\n") } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_credential_is_mentioned_and_hidden() {
+        let file = |password: &str| format!("userlist u\n    user a insecure-password {password}\n");
+        let shown = difference("haproxy.cfg", &file("old-secret"), &file("new-secret"));
+        assert_eq!(shown, "haproxy.cfg differs in hidden credentials only\n");
+        let longer = difference("haproxy.cfg", &file("old-secret"), &(file("new-secret") + "    group g\n"));
+        assert!(longer.contains("\n+    group g\n") && !longer.contains("secret"), "{longer}");
+    }
 }
