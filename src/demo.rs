@@ -3,7 +3,7 @@
 mod backends;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use minijinja::{Environment, UndefinedBehavior, context};
@@ -16,6 +16,7 @@ use crate::logging::Logging;
 use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::settings::{Settings, SettingsSources};
 
+const SETTINGS: &str = include_str!("../config/demo/proxymgr.yml");
 const SERVICE: &str = include_str!("../config/demo/services/hello.json");
 const GUIDE: &str = include_str!("../config/demo/guide.txt");
 
@@ -38,11 +39,13 @@ pub fn run(haproxy: &Path, port: Option<u16>, debug: bool) -> Result<(), Failure
     let port = front_port(port)?;
     let status_port = free_port(STATUS_PORT_PREFERRED)?;
     fill(workspace.path(), port, &backends)?;
-    let settings = Settings::load(&sources(workspace.path(), haproxy, status_port, debug))?.settings;
+    let settings_file = settings_file(workspace.path(), haproxy, status_port, debug)?;
+    let sources = SettingsSources { file: Some(settings_file), ..SettingsSources::default() };
+    let settings = Settings::load(&sources)?.settings;
     let logging = Logging::to_stderr(&settings.log);
     let directory = workspace.path().display().to_string();
     let guide = Guide { directory, port, next_port: free_port(port.wrapping_add(1))?, status_port, first: backends[0] };
-    Daemon::prepare(settings, None, logging, None)?.run(move |process| guide.print(process.as_ref()))
+    Daemon::prepare(settings, Some(sources), logging, None)?.run(move |process| guide.print(process.as_ref()))
 }
 
 /// The directory of one demo, deleted when dropped.
@@ -64,24 +67,13 @@ fn fill(directory: &Path, port: u16, backends: &[SocketAddr]) -> Result<(), Fail
     Ok(())
 }
 
-/// Settings of the demo: those of an ordinary daemon, with all files in one directory.
-fn sources(directory: &Path, haproxy: &Path, status_port: u16, debug: bool) -> SettingsSources {
-    let within = |name: &str| directory.join(name).to_string_lossy().into_owned();
-    let defaults = r#"["mode http", "timeout connect 2s", "timeout client 30s", "timeout server 30s"]"#;
-    let settings = [
-        ("haproxy.path", haproxy.to_string_lossy().into_owned()),
-        ("haproxy.config_path", within("haproxy.cfg")),
-        ("haproxy.global", r#"["maxconn 500"]"#.to_owned()),
-        ("haproxy.defaults", defaults.to_owned()),
-        ("haproxy.stop_timeout", "2s".to_owned()),
-        ("service_config.type", "file".to_owned()),
-        ("service_config.path", within("services")),
-        ("state_dir", within("state")),
-        ("status.listen", format!("127.0.0.1:{status_port}")),
-        ("log.level", if debug { "debug" } else { "info" }.to_owned()),
-    ];
-    let flags = settings.map(|(key, value)| (key.to_owned(), value, "demo".to_owned()));
-    SettingsSources { flags: flags.to_vec(), ..SettingsSources::default() }
+/// Writes the settings: those of an ordinary daemon, with all files in one directory, so that commands find it by them.
+fn settings_file(directory: &Path, haproxy: &Path, status_port: u16, debug: bool) -> Result<PathBuf, Failure> {
+    let (text, haproxy) = (directory.to_string_lossy(), haproxy.to_string_lossy());
+    let settings = render(SETTINGS, &context! { directory => text, haproxy, status_port, debug })?;
+    let path = directory.join("proxymgr.yml");
+    fs::write(&path, settings).map_err(cannot("write the demo's settings"))?;
+    Ok(path)
 }
 
 /// Values of the guide that the demo prints.
@@ -96,16 +88,10 @@ struct Guide {
 impl Guide {
     fn print(&self, process: Option<&ProcessInfo>) {
         let program = std::env::args().next().unwrap_or_else(|| "proxymgr".to_owned());
-        let status = if self.status_port == STATUS_PORT_PREFERRED {
-            String::new()
-        } else {
-            format!(" --url http://127.0.0.1:{}", self.status_port)
-        };
         let pid = process.map_or_else(|| "PID".to_owned(), |process| process.pid.to_string());
         let context = context! {
             haproxy => process.map_or("", |process| &process.version_text),
             program,
-            status_arguments => status,
             page => format!("http://127.0.0.1:{}/", self.status_port),
             directory => &self.directory,
             first_host => self.first.to_string(),
@@ -154,11 +140,13 @@ mod tests {
 
     #[test]
     fn settings_stay_in_demo_directory() {
-        let settings =
-            Settings::load(&sources(Path::new("/tmp/x"), Path::new("haproxy"), 8470, false)).unwrap().settings;
-        assert!(settings.haproxy.config_path.starts_with("/tmp/x"));
-        assert!(settings.haproxy.policy.base_config.socket_path.starts_with("/tmp/x"));
-        assert!(settings.state_dir.starts_with("/tmp/x"));
+        let workspace = workspace().unwrap();
+        let directory = workspace.path();
+        let file = settings_file(directory, Path::new("/opt/\"x\"/haproxy"), 8470, true).unwrap();
+        let settings = Settings::load(&SettingsSources::at(&file)).unwrap().settings;
+        assert!(settings.haproxy.config_path.starts_with(directory));
+        assert!(settings.haproxy.policy.base_config.socket_path.starts_with(directory));
+        assert!(settings.state_dir.starts_with(directory));
     }
 
     #[test]

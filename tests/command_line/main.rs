@@ -364,12 +364,19 @@ fn demo_serves_and_cleans_up() {
         std::thread::sleep(Duration::from_millis(20));
     };
     let answer = get(port.number());
+    // The commands of the guide reach it, orders too.
+    let directory = guide.split_whitespace().find_map(|word| word.strip_suffix("/haproxy.cfg")).unwrap().to_owned();
+    let settings = format!("{directory}/proxymgr.yml");
+    assert!(guide.contains(&format!("proxymgr status -c {settings}\n")), "{guide}");
+    for command in ["status", "refresh", "plan"] {
+        let said = proxymgr(&[command, "-c", &settings]);
+        assert!(said.status.success(), "{command}: {}", err(&said));
+    }
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(demo.id() as i32), Signal::SIGINT).unwrap();
     assert!(demo.wait().unwrap().success());
     assert!(guide.contains("serves http://127.0.0.1:") && !guide.contains("DEMO_"), "{guide}");
     assert!(answer.contains("hello from backend"), "{answer}");
-    let directory = guide.split_whitespace().find_map(|word| word.strip_suffix("/haproxy.cfg")).unwrap();
-    assert!(!Path::new(directory).exists(), "{directory} was not removed");
+    assert!(!Path::new(&directory).exists(), "{directory} was not removed");
 }
 
 fn get(port: u16) -> String {
