@@ -34,6 +34,11 @@ pub struct GoodEntry {
 }
 
 impl GoodEntry {
+    /// Returns the address and port of its host.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.host.endpoint
+    }
+
     fn of(host: &Arc<Host>, known: Option<&Self>) -> Self {
         let known = known.filter(|known| known.host.endpoint == host.endpoint);
         let by_endpoint = known.map_or_else(|| endpoint_name(&host.endpoint), |known| known.by_endpoint.clone());

@@ -4,7 +4,7 @@
 #[expect(clippy::disallowed_methods, reason = "a point from which the moments of a test are counted")]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use super::flapping::Flapping;
 use super::guard::{
     BlockReason, Blocking, Capacity, Ended, Guard, GuardLimits, GuardMemory, GuardedList, NothingBlocked, Rejection,
 };
-use super::host_list::{Assembled, Followed, GoodEntries, assemble, follow};
+use super::host_list::{Assembled, Followed, GoodEntries, GoodEntry, assemble, follow};
 use super::hosts_diff::HostsDiff;
-use crate::model::{AdminState, BlockedChange, Host, HostList, Moment, NameSample, SeenHost, ServerName};
+use crate::model::{AdminState, BlockedChange, Endpoint, Host, HostList, Moment, NameSample, SeenHost, ServerName};
 
 /// The hosts of one service.
 #[derive(Debug, Default)]
@@ -217,11 +217,12 @@ impl ServiceHosts {
 
     fn assemble(&self, seen: &[SeenHost]) -> (ShownHosts, BTreeMap<String, String>) {
         let Assembled { mut hosts, good_entries, problems } = assemble(seen, &self.entries);
-        // The entries of saved hosts are unknown: each saved host may belong to the invalid entry.
+        // The entries of saved hosts are unknown: each that had no good one since may belong to the invalid entry.
         let is_unsure = self.is_from_saved_state
             && seen.iter().any(|entry| entry.record.is_err() && !good_entries.contains_key(&entry.key));
         if is_unsure && let Some(saved) = &self.in_service {
-            for (name, host) in saved.iter() {
+            let known: BTreeSet<&Endpoint> = self.entries.values().map(GoodEntry::endpoint).collect();
+            for (name, host) in saved.iter().filter(|(_, host)| !known.contains(&host.endpoint)) {
                 hosts.entry(name.clone()).or_insert_with(|| host.clone());
             }
         }

@@ -186,6 +186,18 @@ fn saved_hosts_stay_while_an_entry_is_invalid() {
 }
 
 #[test]
+fn saved_host_that_was_seen_since_leaves_beside_an_invalid_entry() {
+    let mut hosts = restored(&[1, 2, 3]);
+    hosts.show(&[good(&[1, 2]), vec![invalid(9)]].concat(), &limits(), at(2_000));
+    assert_eq!(served(&hosts), [1, 2, 3].map(name));
+    hosts.show(&[good(&[1]), vec![invalid(9)]].concat(), &limits(), at(3_000));
+    assert_eq!(served(&hosts), [1, 3].map(name), "2 had an entry of its own");
+    hosts.show(&[good(&[1, 2]), vec![invalid(9)]].concat(), &limits(), at(4_000));
+    hosts.show(&[good(&[2]), vec![invalid(9)]].concat(), &limits(), at(5_000));
+    assert_eq!(served(&hosts), [2, 3].map(name));
+}
+
+#[test]
 fn entry_with_a_known_host_keeps_no_saved_hosts() {
     let mut hosts = restored(&[1, 2, 3]);
     hosts.show(&[good(&[1, 2, 4]), vec![invalid(9)]].concat(), &limits(), at(2_000));
