@@ -186,7 +186,7 @@ mod tests {
 
     fn read_text(text: &str, is_conditional: bool) -> Option<ReadBind> {
         let file = File::read("x", &format!("frontend f\n{text}"));
-        read(&file.sections[0].lines[0], is_conditional, &Binds::of(&[file.clone()]))
+        read(&file.sections[0].lines[0], is_conditional, &Binds::of(std::slice::from_ref(&file)))
     }
 
     fn held_by(text: &str) -> Vec<String> {
