@@ -216,6 +216,12 @@ pub const RELOAD_RETRY: Duration = Duration::from_secs(5);
 /// The longest such pause: it doubles with each failure in a row.
 pub const RELOAD_RETRY_MAX: Duration = Duration::from_secs(40);
 
+/// The first pause before a base configuration with which HAProxy did not start is tried again.
+pub const REFUSED_BASE_RETRY: Duration = Duration::from_secs(60);
+
+/// The longest such pause: it doubles with each failure in a row.
+pub const REFUSED_BASE_RETRY_MAX: Duration = Duration::from_secs(30 * 60);
+
 /// The pause before a failed bind is retried.
 pub const BIND_RETRY: Duration = Duration::from_secs(1);
 

@@ -118,7 +118,7 @@ impl World {
             return Ok(());
         }
         sleep(CHECK_TIMEOUT).await;
-        self.with(|things| things.calm.interrupt());
+        self.with(|things| things.calm.fail_deployment());
         Err(format!("haproxy -c did not end within {} s", CHECK_TIMEOUT.as_secs()))
     }
 }

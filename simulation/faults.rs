@@ -191,7 +191,11 @@ impl World {
             Step::SourceLost { service } => self.lose_source(service),
             Step::SessionLost => self.lose_session(),
             Step::SessionExpired { away_ms } => self.expire_session(*away_ms),
-            Step::MemberFrozen { service } => self.change(service, |service| service.frozen = true),
+            Step::MemberFrozen { service } => {
+                self.change(service, |service| service.frozen = true);
+                // A new service is served without hosts once its source has not answered for long.
+                self.with(|things| things.oracle.cause_at_any_time(format!("the source of {service} hangs")));
+            }
             Step::EventMishap { service, mishap } => self.expect_mishap(service, *mishap),
             Step::DefinitionsMishap { mishap } => {
                 self.with(|things| things.links.definitions_mishap = Some(*mishap));

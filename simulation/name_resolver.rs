@@ -13,7 +13,11 @@ impl NameResolver for World {
     fn resolves(&self, name: Arc<str>) -> PortFuture<bool> {
         let resolves = self.with(|things| {
             things.lookups.push((Instant::now(), name.to_string()));
-            things.names.contains_key(&*name)
+            let resolves = things.names.contains_key(&*name);
+            if resolves {
+                things.oracle.cause(format!("the manager found that {name} resolves"));
+            }
+            resolves
         });
         Box::pin(ready(resolves))
     }

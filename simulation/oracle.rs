@@ -14,6 +14,7 @@ use tokio::time::{Duration, Instant};
 
 use super::choices::Choices;
 use super::guard_model::{GuardModel, Seen};
+use super::host_numbers::HostNumbers;
 use super::hosts::{Hosts, Shown};
 use super::truth::{Limits, NO_LIMITS, SERVICE_LIMITS, ShownHosts, Snapshot, is_refused, number_of_server};
 
@@ -61,6 +62,8 @@ pub(super) struct Oracle {
     guard: GuardModel,
     /// Whether an operator's order to accept blocked definitions awaits its answer.
     accepting: bool,
+    /// Events that require one reload, at a time that is not known here.
+    causes_at_any_time: Vec<String>,
     /// Whether the next process starts with a file made for it.
     has_new_file: bool,
     /// Time of the first step of the current launch.
@@ -73,8 +76,10 @@ struct Expected {
     lists: Vec<(Instant, Arc<Hosts>)>,
     /// The list of the last report.
     reported: Arc<Hosts>,
-    /// Whether it has an unreadable entry of no known host: after a restart that may be any of the saved hosts.
-    is_unsure: bool,
+    /// Whether it has hosts of an earlier run that the source has not confirmed: each may be that of an unreadable entry.
+    is_from_saved_state: bool,
+    /// The hosts whose entries are known, because they were readable.
+    known: HostNumbers,
     /// The applied list when the service was last removed: possibly still known while the first new list is on its way.
     of_life_before: Option<Arc<Hosts>>,
     /// Whether its source has reported anything.
@@ -107,6 +112,7 @@ impl Default for Oracle {
             rejected_before: None,
             guard: GuardModel::of_services(),
             accepting: false,
+            causes_at_any_time: Vec::new(),
             has_new_file: false,
             launch_began: None,
         }
@@ -125,12 +131,20 @@ impl Expected {
     /// Returns the list that a watcher makes of this snapshot: an unreadable entry keeps its last good host.
     fn taken(&self, snapshot: &ShownHosts) -> Arc<Hosts> {
         let ShownHosts { hosts: mut seen, unreadable } = snapshot.clone();
-        for host in unreadable.iter() {
-            if let Some(before) = self.applied().and_then(|hosts| hosts.get(host)) {
-                Arc::make_mut(&mut seen).insert(host, before);
-            }
+        let Some(applied) = self.applied() else { return seen };
+        let is_of_entry = |host: u8| match self.is_unsure(snapshot) {
+            true => !self.known.contains(host) || unreadable.contains(host),
+            false => unreadable.contains(host),
+        };
+        for (host, before) in applied.iter().filter(|(host, _)| !snapshot.hosts.contains(*host) && is_of_entry(*host)) {
+            Arc::make_mut(&mut seen).insert(host, before);
         }
         seen
+    }
+
+    /// Returns whether any host of an earlier run may be that of an unreadable entry.
+    fn is_unsure(&self, snapshot: &ShownHosts) -> bool {
+        self.is_from_saved_state && snapshot.unreadable.iter().any(|host| !self.known.contains(host))
     }
 
     fn applied(&self) -> Option<&Arc<Hosts>> {
@@ -185,7 +199,6 @@ impl Oracle {
         let first = !std::mem::replace(&mut expected.heard, true);
         let Ok(snapshot) = snapshot else { return (false, first) };
         let seen = expected.taken(snapshot);
-        expected.is_unsure = snapshot.unreadable.iter().any(|host| !seen.contains(host));
         expected.reported = seen.clone();
         let list = expected.seen(&seen);
         if !expected.guard.allows(list, limits) {
@@ -193,6 +206,9 @@ impl Oracle {
             return (false, first);
         }
         expected.guard.passed(list);
+        expected.is_from_saved_state = expected.is_unsure(snapshot);
+        let stay_known = snapshot.unreadable.iter().filter(|host| expected.known.contains(*host));
+        expected.known = stay_known.chain(snapshot.hosts.numbers().iter()).collect();
         let changes = expected.applied() != Some(&seen);
         if changes {
             self.choices.hosts_changed(service, &seen);
@@ -280,7 +296,8 @@ impl Oracle {
             let rejected = service.guard.rejected.as_ref().map(|rejected| hosts_of(&rejected.list));
             let reported = rejected.map_or_else(|| hosts.clone(), Arc::new);
             let lists = service.hosts.is_some().then(|| (Instant::now(), hosts)).into_iter().collect();
-            let expected = Expected { lists, guard, reported, ..Expected::default() };
+            let is_from_saved_state = service.hosts.is_some();
+            let expected = Expected { lists, guard, reported, is_from_saved_state, ..Expected::default() };
             let now = limits_from(&service.definition.removal);
             let name = service.definition.name.to_string();
             self.limits.insert(name, KnownLimits { now, before: now, since: Instant::now() });
@@ -346,7 +363,7 @@ impl Oracle {
         };
         let absent = expected.lists.iter().rev().take_while(|(_, hosts)| !hosts.contains(host));
         let is_removed = absent.last().is_some_and(|(since, _)| before(*since));
-        is_removed && !expected.accepting && !expected.is_unsure && expected.heard
+        is_removed && !expected.accepting && expected.heard
     }
 
     /// Returns whether this service and its hosts have been known for so long.
@@ -369,6 +386,11 @@ impl Oracle {
     /// Notes an event for which the rules require a reload.
     pub(super) fn cause(&mut self, what: impl Into<String>) {
         self.causes.push((Instant::now(), what.into()));
+    }
+
+    /// Notes an event that requires one reload, at a time that is not known here.
+    pub(super) fn cause_at_any_time(&mut self, what: impl Into<String>) {
+        self.causes_at_any_time.push(what.into());
     }
 
     /// Notes an event that requires another reload if a launch is under way that does not know it.
@@ -413,7 +435,10 @@ impl Oracle {
     /// for the next.
     pub(super) fn started(&mut self) -> BTreeSet<String> {
         let began = self.launch_began.take().unwrap_or_else(Instant::now);
-        let causes = self.causes.iter().map(|(_, what)| what.clone()).collect();
+        let mut causes: BTreeSet<String> = self.causes.iter().map(|(_, what)| what.clone()).collect();
+        if causes.is_empty() {
+            causes.extend(self.causes_at_any_time.pop());
+        }
         let unknown = self.delays_of_a_launch();
         if std::mem::take(&mut self.has_new_file) {
             self.causes.retain(|(at, _)| *at + unknown >= began);

@@ -123,16 +123,17 @@ impl Things {
     }
 
     /// Notes that the manager has learned HAProxy's version: services leave their slots if it can add servers, except
-    /// hosts that are given by name.
+    /// hosts that are given by name, or that the operator's lines refer to.
     pub(super) fn note_slots_left(&mut self) {
         let dynamic = self.version.major > 2 || self.version.minor >= 6;
         let leave = |known: &Service| known.slots.is_some_and(|slots| !slots.always && dynamic);
         let leaving: Vec<String> =
             self.services.iter().filter(|(_, known)| leave(known)).map(|(name, _)| name.clone()).collect();
         for name in leaving {
+            let needs_reload = |host| host >= NAMED_FROM || self.is_referred(&name, host);
             let hosts = self.oracle.applied(&name);
-            if hosts.is_some_and(|hosts| hosts.numbers().iter().any(|host| host >= NAMED_FROM)) {
-                self.oracle.cause(format!("{name} has a host with a name and leaves its slots"));
+            if hosts.is_some_and(|hosts| hosts.numbers().iter().any(needs_reload)) {
+                self.oracle.cause(format!("{name} has a host that needs a reload and leaves its slots"));
             }
         }
     }

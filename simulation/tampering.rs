@@ -181,6 +181,8 @@ impl World {
         self.with(|things| {
             things.settings = settings;
             things.oracle.cause("the settings changed");
+            // A base that could not be deployed is tried again.
+            things.oracle.cause_at_any_time("its base configuration is tried again");
         });
         let changed = PolicyChanged {
             policy: self.policy().into(),

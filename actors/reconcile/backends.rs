@@ -14,7 +14,7 @@ use super::desired::DesiredService;
 use super::effect::{Effect, info, warn};
 use super::observed::Running;
 use super::section::{Section, Unknown};
-use super::state::{Batch, Exchange, State};
+use super::state::{BackendChange, Batch, Exchange, State};
 use crate::decide::backend_step::BackendStep;
 use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::proxy_plan::{ServicePlan, Step, deletion, retirement};
@@ -37,21 +37,22 @@ impl State {
             // Everything is planned again when it ends.
             return false;
         }
-        let mut steps = Vec::new();
-        while steps.len() < RUNTIME_BATCH_COMMANDS_MAX
+        let mut changes = Vec::new();
+        while changes.len() < RUNTIME_BATCH_COMMANDS_MAX
             && let Some(name) = self.work.backends.pop_first()
         {
-            steps.extend(self.next_backend_step(&name));
+            let desired = || self.desired.services.get(&name).map(|service| service.definition.clone());
+            changes.extend(self.next_backend_step(&name).map(|step| BackendChange { step, definition: desired() }));
         }
-        if steps.is_empty() {
+        if changes.is_empty() {
             return false;
         }
-        for step in &steps {
+        for BackendChange { step, .. } in &changes {
             let event = Event::Decided { class: step.class(), reason: step.reason.clone() };
             self.outbox.record_of(step.command.service(), event);
         }
-        let commands = steps.iter().map(|step| step.command.clone()).collect();
-        self.begin_change(Exchange::Backends(steps), Effect::ChangeBackends(commands), now);
+        let commands = changes.iter().map(|change| change.step.command.clone()).collect();
+        self.begin_change(Exchange::Backends(changes), Effect::ChangeBackends(commands), now);
         true
     }
 
@@ -154,9 +155,10 @@ impl State {
     }
 
     /// Handles the answers to changes of backends.
-    pub(super) fn backends_answered(&mut self, steps: &[BackendStep], answers: &[Answer], now: Moment) {
+    pub(super) fn backends_answered(&mut self, changes: &[BackendChange], answers: &[Answer], now: Moment) {
         self.link_answered();
-        for (step, answer) in steps.iter().zip(answers) {
+        for (change, answer) in changes.iter().zip(answers) {
+            let step = &change.step;
             let name = step.command.service().clone();
             let event = Event::Commanded {
                 command: step.command.to_string(),
@@ -166,7 +168,7 @@ impl State {
             self.outbox.record_of(&name, event);
             let is_gone = matches!(step.command, BackendCommand::Delete(_)) && answer.text.contains(UNKNOWN);
             match answer.accepted || is_gone {
-                true => self.backend_changed(step, now),
+                true => self.backend_changed(change, now),
                 // The next sweep tries again.
                 false if is_in_use(step, &answer.text) => continue,
                 false => self.backend_refused(step, &answer.text),
@@ -175,13 +177,13 @@ impl State {
         }
     }
 
-    fn backend_changed(&mut self, step: &BackendStep, now: Moment) {
-        let name = step.command.service();
+    fn backend_changed(&mut self, change: &BackendChange, now: Moment) {
+        let (step, name) = (&change.step, change.service());
         let line = info("backend changed").with("service", name).with("command", &step.command);
         self.outbox.log(line.with("reason", &step.reason));
         self.tally.counts.backends += 1;
         match &step.command {
-            BackendCommand::Add { .. } => self.backend_added(name, now.instant),
+            BackendCommand::Add { .. } => self.backend_added(change, now.instant),
             BackendCommand::Publish(_) | BackendCommand::Unpublish(_) => {
                 let section = self.process.running_mut().and_then(|running| running.sections.get_mut(name));
                 if let Some(section) = section {
@@ -199,14 +201,14 @@ impl State {
     }
 
     /// Creates the section of a new backend, which has no servers yet.
-    fn backend_added(&mut self, name: &ServiceName, now: Instant) {
+    fn backend_added(&mut self, change: &BackendChange, now: Instant) {
         let Some(running) = self.process.running_mut() else { return };
-        let Some(service) = self.desired.services.get_mut(name) else {
+        let name = change.service();
+        let (Some(service), Some(definition)) = (self.desired.services.get_mut(name), change.definition.clone()) else {
             running.backends.strays.insert(name.clone());
             return;
         };
         service.blocked = None;
-        let definition = service.definition.clone();
         let addresses: Vec<_> = definition.addresses().collect();
         let held = running.sections.values().flat_map(|section| &section.descriptors);
         let held = held.filter(|(address, _)| addresses.contains(*address));
@@ -238,16 +240,16 @@ impl State {
     }
 
     /// Looks again at backends whose change reached an earlier process, if any.
-    pub(super) fn review_backends(&mut self, steps: &[BackendStep]) {
-        self.work.review(steps.iter().map(|step| step.command.service().clone()));
+    pub(super) fn review_backends(&mut self, changes: &[BackendChange]) {
+        self.work.review(changes.iter().map(|change| change.service().clone()));
     }
 
     /// Handles changes without an answer: HAProxy may have executed them, which the next observation shows.
-    pub(super) fn backends_unanswered(&mut self, steps: &[BackendStep], now: Moment) {
-        for step in steps {
-            let name = step.command.service();
-            if let BackendCommand::Add { .. } = step.command {
-                self.backend_added(name, now.instant);
+    pub(super) fn backends_unanswered(&mut self, changes: &[BackendChange], now: Moment) {
+        for change in changes {
+            let name = change.service();
+            if let BackendCommand::Add { .. } = change.step.command {
+                self.backend_added(change, now.instant);
             }
             if let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(name)) {
                 section.unknown = Some(Unknown::Unanswered);

@@ -178,10 +178,14 @@ impl State {
     fn distrust(&mut self, batch: &Batch) {
         if let Some(running) = self.process.running_mut() {
             for (name, steps) in batch {
-                let section = running.sections.get_mut(name);
-                // A process that was started since did not get the commands.
-                let section = section.filter(|section| section.unknown != Some(Unknown::Started));
-                section.into_iter().for_each(|section| steps.iter().for_each(|step| section.unanswered(step)));
+                let Some(section) = running.sections.get_mut(name) else { continue };
+                for step in steps {
+                    match section.unknown {
+                        // A process that was started since got the commands only if it had the socket by then.
+                        Some(Unknown::Started) => section.may_have_added(step),
+                        _ => section.unanswered(step),
+                    }
+                }
             }
         }
         self.work.review(batch.keys().cloned());

@@ -185,7 +185,7 @@ impl State {
         if policy.base_config != self.settings.policy.base_config && self.deploys() {
             self.reloads.request(ReloadCause::Settings.because("the settings of HAProxy changed"));
         }
-        self.reloads.refused_base = None;
+        self.reloads.forget_refused_base();
         self.tally.settings_refused = None;
         self.settings.update(policy);
         self.apply_base();
@@ -206,16 +206,25 @@ impl State {
         if let Some(running) = self.process.running_mut() {
             running.sections.values_mut().for_each(|section| section.attempts.forget());
         }
+        self.retry_base();
         self.review_all();
         self.work.observe_all = true;
         self.work.compare_files = true;
         self.work.routes = true;
     }
 
+    /// Tries the base configuration again with which HAProxy did not start, if there is one.
+    pub(super) fn retry_base(&mut self) {
+        if self.reloads.retry_base() {
+            self.apply_base();
+            self.reloads.request(ReloadCause::Settings.because("the refused base configuration is tried again"));
+        }
+    }
+
     /// Handles a port that could not be bound before and is now held for this service.
     pub(super) fn socket_opened(&mut self, name: Option<ServiceName>) {
         let Some(name) = name else {
-            self.reloads.refused_base = None;
+            self.reloads.forget_refused_base();
             self.apply_base();
             self.reloads.request(ReloadCause::Settings.because("an address of the base configuration is free now"));
             return;

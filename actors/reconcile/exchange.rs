@@ -55,8 +55,8 @@ impl State {
     fn note_changed(&mut self, exchange: &Exchange) {
         match exchange {
             Exchange::Commands(batch) => self.lane.changed_meanwhile.services.extend(batch.keys().cloned()),
-            Exchange::Backends(steps) => {
-                let services = steps.iter().map(|step| step.command.service().clone());
+            Exchange::Backends(changes) => {
+                let services = changes.iter().map(|change| change.service().clone());
                 self.lane.changed_meanwhile.services.extend(services);
             }
             Exchange::Routes(_) => self.lane.changed_meanwhile.routes = true,

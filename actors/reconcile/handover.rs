@@ -20,7 +20,9 @@ use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::{DisabledBy, Refusal};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{HEALTH_POLL_MIN, TABLES_PASSED_ON_AFTER};
-use crate::model::{AdminState, Blocker, ChangeId, Host, Moment, ObservedServer, PlanClass, ServerName, ServiceName};
+use crate::model::{
+    AdminState, Blocker, ChangeId, Host, Moment, ObservedServer, PlanClass, ReloadCause, ServerName, ServiceName,
+};
 
 impl State {
     /// Handles the result of a deployment.
@@ -104,7 +106,10 @@ impl State {
         self.outbox.push(Effect::Disconnect);
         self.files.config.replaced();
         let interval = self.pause_after_start();
-        self.reloads.succeeded(std::mem::take(&mut deployment.reasons), interval, now.instant);
+        if !self.reloads.refuses_base(&self.settings.base) {
+            self.reloads.forget_refused_base();
+        }
+        self.reloads.succeeded(std::mem::take(&mut deployment.reasons), interval, now);
         if deployment.successor.is_answering {
             let services = deployment.successor.changed().clone();
             self.lane.still_answering = Some(StillAnswering { pid, services });
@@ -252,10 +257,14 @@ impl State {
         let pid = process.pid;
         let Some(mut running) = self.process.take_running() else { return failure };
         running.sections.values_mut().for_each(Section::restarted);
+        self.note_disabled_in_successor(&mut running.sections, &deployment.successor);
         running.process = process;
+        // It has the map of the last file.
+        running.map.observed = None;
         running.certificates = ListenerCertificates::of(running.definitions());
         self.process.serve(running);
         self.observe_new_process();
+        self.work.observe_all = true;
         self.ends_if_exited(pid, exit, deployment, now);
         failure
     }
@@ -272,23 +281,29 @@ impl State {
     }
 
     fn deployment_failed(&mut self, failure: DeployFailure, deployment: Deployment, now: Moment) {
-        let DeployFailure { error, suspects_base, file_is_ahead, unmanaged } = failure;
+        let DeployFailure { mut error, suspects_base, file_is_ahead, unmanaged } = failure;
+        let Deployment { base, mut general, .. } = deployment;
         if let Some(servers) = unmanaged {
             self.unmanaged = Some(CatchUp::on_earlier_file(servers));
             self.catch_up(None);
+        }
+        let refuses_base = suspects_base && self.running().is_some_and(|running| running.base.layout != base);
+        if refuses_base {
+            error = format!("HAProxy does not run with the new base configuration, the last good one stays: {error}");
         }
         self.outbox.log(warn("the reload failed, retrying after a pause").with("error", &error));
         self.outbox.record(JournalEntry::new(Event::Failed { error: error.clone() }));
         self.tally.counts.reload_failed += 1;
         self.tally.sockets_to_spare = true;
-        if suspects_base && self.running().is_some_and(|running| running.base.layout != deployment.base) {
-            // The next start uses the last good base.
-            self.reloads.refused_base = Some(deployment.base);
+        if refuses_base {
+            // The next start uses the last good base. No reload for that alone: the process that serves has it.
+            self.reloads.refuse_base(base, error.clone(), now.instant);
+            general.retain(|reason| reason.cause != ReloadCause::Settings);
             self.apply_base();
         }
         if file_is_ahead {
             self.files.config.overtaken();
-        } else if self.reloads.refused_base.is_some() {
+        } else if refuses_base {
             // Until then the file is written with that base too.
             self.files.config.changed();
         }
@@ -296,7 +311,7 @@ impl State {
             self.process.end(None);
         }
         let is_serving = self.process.is_serving();
-        self.reloads.failed(error, deployment.general, is_serving, now);
+        self.reloads.failed(error, general, is_serving, now);
         // Planning all services finds the reload reasons of each again.
         self.review_all();
     }

@@ -173,15 +173,15 @@ impl Reconciler {
                 }
             }
             Input::BackendsAnswered(result) => {
-                let Some((Exchange::Backends(steps), is_outdated)) = state.end_change() else { return };
+                let Some((Exchange::Backends(changes), is_outdated)) = state.end_change() else { return };
                 match result {
-                    Ok(answers) if !is_outdated => state.backends_answered(&steps, &answers, now),
+                    Ok(answers) if !is_outdated => state.backends_answered(&changes, &answers, now),
                     // The process that serves now has what its file has.
-                    Ok(_) | Err(RuntimeError::Replaced) => state.review_backends(&steps),
-                    Err(_) if is_outdated => state.review_backends(&steps),
+                    Ok(_) | Err(RuntimeError::Replaced) => state.review_backends(&changes),
+                    Err(_) if is_outdated => state.review_backends(&changes),
                     Err(error) => {
                         state.tally.counts.unanswered += 1;
-                        state.backends_unanswered(&steps, now);
+                        state.backends_unanswered(&changes, now);
                         state.link_failed(&error, now);
                     }
                 }

@@ -10,8 +10,8 @@ use super::problem::Problem;
 use super::time::backoff;
 use crate::decide::base::BaseLayout;
 use crate::limits::{
-    HISTORY_REASON_CHARS_MAX, RELOAD_PATIENCE, RELOAD_REASONS_LOGGED_MAX, RELOAD_RETRY, RELOAD_RETRY_MAX,
-    RESTART_BACKOFF_MIN,
+    HISTORY_REASON_CHARS_MAX, REFUSED_BASE_RETRY, REFUSED_BASE_RETRY_MAX, RELOAD_PATIENCE, RELOAD_REASONS_LOGGED_MAX,
+    RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN,
 };
 use crate::model::{Moment, ReloadCause, ReloadReason, ServiceName};
 
@@ -28,12 +28,24 @@ pub struct ReloadQueue {
     due_since: Option<Instant>,
     /// How many reloads failed in a row.
     failures: u32,
-    /// The base configuration that HAProxy refused, while the base of the last process is good.
-    pub refused_base: Option<Arc<BaseLayout>>,
+    /// The base configuration with which HAProxy did not start, while the base of the last process is good.
+    refused_base: Option<RefusedBase>,
     /// The time of the last successful reload, and its reasons.
     pub last: Option<(Instant, Vec<String>)>,
-    /// The failure of the last reload.
+    /// The failure of the last reload, or why a base is not in use.
     pub problem: Problem,
+}
+
+/// A base configuration with which HAProxy did not start. It is tried again: the cause may have been outside of it.
+#[derive(Debug)]
+struct RefusedBase {
+    layout: Arc<BaseLayout>,
+    /// What happened.
+    error: String,
+    /// How often in a row.
+    failures: u32,
+    /// When it is tried again; `None` while it is.
+    retry_at: Option<Instant>,
 }
 
 impl ReloadQueue {
@@ -130,12 +142,20 @@ impl ReloadQueue {
     }
 
     /// Records that a new process serves. Planning finds the reasons of services again.
-    pub fn succeeded(&mut self, reasons: Vec<String>, interval: Duration, now: Instant) {
+    pub fn succeeded(&mut self, reasons: Vec<String>, interval: Duration, now: Moment) {
         self.services.clear();
         self.failures = 0;
-        self.problem.clear();
-        self.last = Some((now, reasons));
-        self.not_before = now + interval;
+        self.end_failure(now);
+        self.last = Some((now.instant, reasons));
+        self.not_before = now.instant + interval;
+    }
+
+    /// Ends the problem of the last reload. That of a base which is not in use stays.
+    pub fn end_failure(&mut self, now: Moment) {
+        match &self.refused_base {
+            Some(refused) => drop(self.problem.set(refused.error.clone(), now)),
+            None => drop(self.problem.clear()),
+        }
     }
 
     /// Records that no new process could be started: the general reasons are due again after a pause.
@@ -148,6 +168,34 @@ impl ReloadQueue {
             false => RESTART_BACKOFF_MIN,
         };
         self.not_before = now.instant + pause;
+    }
+
+    /// Records that HAProxy did not start with this base, and why.
+    pub fn refuse_base(&mut self, layout: Arc<BaseLayout>, error: String, now: Instant) {
+        let before = self.refused_base.take().filter(|refused| refused.layout == layout);
+        let failures = before.map_or(0, |refused| refused.failures) + 1;
+        let retry_at = Some(now + backoff(failures, REFUSED_BASE_RETRY, REFUSED_BASE_RETRY_MAX));
+        self.refused_base = Some(RefusedBase { layout, error, failures, retry_at });
+    }
+
+    /// Returns whether HAProxy did not start with this base, and it is not tried again now.
+    pub fn refuses_base(&self, layout: &Arc<BaseLayout>) -> bool {
+        self.refused_base.as_ref().is_some_and(|refused| refused.retry_at.is_some() && refused.layout == *layout)
+    }
+
+    /// Returns when the refused base is tried again.
+    pub fn base_retry_at(&self) -> Option<Instant> {
+        self.refused_base.as_ref()?.retry_at
+    }
+
+    /// Tries the refused base again. Returns whether there is one.
+    pub fn retry_base(&mut self) -> bool {
+        self.refused_base.as_mut().is_some_and(|refused| refused.retry_at.take().is_some())
+    }
+
+    /// Forgets the refused base: another one is to be used, or it is in use.
+    pub fn forget_refused_base(&mut self) {
+        self.refused_base = None;
     }
 
     /// Makes the replacement of an unknown process on the socket the only reason.
@@ -243,7 +291,7 @@ mod tests {
     fn success_clears_problem_and_spaces_reloads() {
         let (mut queue, now) = queue();
         queue.failed("x".to_owned(), Vec::new(), true, now);
-        queue.succeeded(vec!["r".to_owned()], Duration::from_secs(2), now.instant);
+        queue.succeeded(vec!["r".to_owned()], Duration::from_secs(2), now);
         assert_eq!((queue.problem.text(), queue.not_before), (None, now.instant + Duration::from_secs(2)));
     }
 
@@ -268,7 +316,7 @@ mod tests {
     #[test]
     fn reload_waits_for_its_time_before_it_is_overdue() {
         let (mut queue, now) = queue();
-        queue.succeeded(Vec::new(), Duration::from_secs(20), now.instant);
+        queue.succeeded(Vec::new(), Duration::from_secs(20), now);
         queue.request(ReloadCause::Settings.because("settings"));
         assert!(!queue.is_overdue(now.instant));
         let due = now.instant + Duration::from_secs(20) + RELOAD_PATIENCE;

@@ -109,6 +109,8 @@ pub struct Found {
     pub disabled_by: BTreeMap<ServerName, DisabledBy>,
     /// Servers that an external process had, which are never deleted.
     pub servers: BTreeSet<ServerName>,
+    /// Servers that commands for the previous process may have added to this one.
+    added: BTreeMap<ServerName, AppliedServer>,
 }
 
 impl Attempts {
@@ -175,9 +177,15 @@ impl Section {
             Some(before) if has_same_hosts(before) => before.file.has_names,
             _ => have_names(&hosts),
         };
-        let mut loaded = match before.filter(|before| is_same(before)) {
-            Some(before) => before.loaded.take(),
-            None => loaded_by_file(&definition, &hosts, &ids, style),
+        // Commands for the previous process reach this one once it has the socket.
+        let mut added = BTreeMap::new();
+        let mut loaded = match before {
+            Some(before) if is_same(before) => before.loaded.take(),
+            before => {
+                let servers = before.map(|before| std::mem::take(&mut before.loaded.servers)).unwrap_or_default();
+                added.extend(servers.into_iter().filter(|(name, _)| !hosts.contains_key(name)));
+                loaded_by_file(&definition, &hosts, &ids, style)
+            }
         };
         if loaded.servers.len() != hosts.len() {
             loaded.servers.retain(|name, _| hosts.contains_key(name));
@@ -199,7 +207,7 @@ impl Section {
             is_of_file: true,
             unknown: Some(Unknown::Started),
             attempts: Attempts::default(),
-            found: Found::default(),
+            found: Found { added, ..Found::default() },
             parked: BTreeMap::new(),
             answered_at: now,
         }
@@ -253,6 +261,8 @@ impl Section {
     /// Records the reported state. Returns the servers that differ from the known state, except in health; `None` where
     /// the report is identical.
     pub fn observe(&mut self, servers: Arc<ObservedServers>, now: Instant) -> Option<BTreeSet<ServerName>> {
+        let added = std::mem::take(&mut self.found.added).into_iter();
+        self.loaded.servers.extend(added.filter(|(name, _)| servers.contains_key(name)));
         let changed = (!Arc::ptr_eq(&self.observed, &servers)).then(|| {
             let changed = self.differences(&servers);
             self.found.drained_before.retain(|name| !servers.get(name).is_some_and(ObservedServer::in_drain));
@@ -315,6 +325,12 @@ impl Section {
         if step.disabled_by.is_some() {
             self.note_disabled_by(&step.server, step.disabled_by);
         }
+    }
+
+    /// Records a step that may have reached this process, which was started since.
+    pub fn may_have_added(&mut self, step: &Step) {
+        let adds = step.commands.iter().any(|command| matches!(command, RuntimeCommand::AddServer { .. }));
+        self.found.added.extend(step.applies.clone().filter(|_| adds).map(|applied| (step.server.clone(), applied)));
     }
 
     fn accepted(&mut self, step: &Step, command: &RuntimeCommand) {

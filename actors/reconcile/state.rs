@@ -115,13 +115,29 @@ pub struct InFlight {
 /// The steps that go to HAProxy together.
 pub type Batch = BTreeMap<ServiceName, Vec<Step>>;
 
+/// A change of a backend that HAProxy was asked for.
+#[derive(Debug)]
+pub struct BackendChange {
+    /// The step.
+    pub step: BackendStep,
+    /// The definition that the backend is added for. The desired one may change before HAProxy answers.
+    pub definition: Option<Arc<ServiceDefinition>>,
+}
+
+impl BackendChange {
+    /// Returns the service.
+    pub fn service(&self) -> &ServiceName {
+        self.step.command.service()
+    }
+}
+
 /// A request to the process that serves.
 #[derive(Debug)]
 pub enum Exchange {
     /// Execute these steps.
     Commands(Batch),
     /// Add, publish, unpublish and delete backends.
-    Backends(Vec<BackendStep>),
+    Backends(Vec<BackendChange>),
     /// Change its map of domains.
     Routes(Vec<RouteStep>),
     /// Report its servers: those of these services, or all.
@@ -223,9 +239,7 @@ impl State {
     pub fn base(&self) -> (Arc<BaseLayout>, SectionStyle) {
         let desired = &self.settings.base;
         match self.running() {
-            Some(running) if self.reloads.refused_base.as_ref() == Some(desired) => {
-                (running.base.layout.clone(), running.style)
-            }
+            Some(running) if self.reloads.refuses_base(desired) => (running.base.layout.clone(), running.style),
             _ => (desired.clone(), SectionStyle::of(desired, self.version())),
         }
     }

@@ -27,6 +27,9 @@ impl State {
             self.timers.life_at = None;
             self.advance_server_lives(now);
         }
+        if self.reloads.base_retry_at().is_some_and(|at| at <= now.instant) {
+            self.retry_base();
+        }
         if self.timers.waits_at.take_if(|at| *at <= now.instant).is_some() {
             self.end_vain_waits();
         }
@@ -74,7 +77,7 @@ impl State {
         let has_work = is_changing || is_reading || !self.work.is_empty();
         if !has_work && !self.reloads.is_due() && self.deployment.is_none() {
             // The failed change is no longer desired, and neither are the sockets that were opened for it.
-            self.reloads.problem.clear();
+            self.reloads.end_failure(now);
             self.spare_sockets();
         }
     }
@@ -107,6 +110,7 @@ impl State {
             Some(self.timers.sweep_at),
             self.timers.departures_at,
             self.timers.life_at,
+            self.reloads.base_retry_at(),
             self.timers.waits_at,
             self.timers.health_at.filter(|_| is_health_polled),
             start_at,

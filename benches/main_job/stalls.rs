@@ -25,21 +25,38 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub const CHANGED: &str = "s150";
 
 pub async fn stalls() {
-    println!("A host leaves or returns: hosts file renamed -> serving HAProxy shows it, p50 / max\n");
-    println!("| services x hosts | quiet | while a reload is prepared, started and taken over | changes |");
-    println!("| --- | --- | --- | --- |");
+    println!("Hosts file renamed -> serving HAProxy shows it, p50 / max\n");
+    println!("| services x hosts | change | quiet | while a reload is prepared, started and taken over | changes |");
+    println!("| --- | --- | --- | --- | --- |");
     for (services, hosts) in SIZES {
         let (quiet, busy) = measure(services, hosts).await;
-        println!("| {services} x {hosts} | {} | {} | {} |", p50_max(&quiet), p50_max(&busy), busy.len());
+        for (change, quiet, busy) in [("leaves", quiet.leaves, busy.leaves), ("returns", quiet.returns, busy.returns)] {
+            let count = busy.len();
+            println!("| {services} x {hosts} | a host {change} | {} | {} | {count} |", p50_max(&quiet), p50_max(&busy));
+        }
     }
     println!();
+}
+
+/// How long removals and returns of a host took.
+#[derive(Default)]
+struct Measured {
+    leaves: Vec<Duration>,
+    returns: Vec<Duration>,
+}
+
+impl Measured {
+    fn push(&mut self, [leave, back]: [Duration; 2]) {
+        self.leaves.push(leave);
+        self.returns.push(back);
+    }
 }
 
 pub fn p50_max(measured: &[Duration]) -> String {
     format!("{:.1} / {:.1} ms", millis(percentile(measured, 0.5)), millis(percentile(measured, 1.0)))
 }
 
-async fn measure(services: usize, hosts: u16) -> (Vec<Duration>, Vec<Duration>) {
+async fn measure(services: usize, hosts: u16) -> (Measured, Measured) {
     let dir = TestDir::new();
     let scene = Scene::new(&dir, hosts);
     for service in 0..services {
@@ -63,18 +80,18 @@ async fn measure(services: usize, hosts: u16) -> (Vec<Duration>, Vec<Duration>) 
     })
     .await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let mut quiet = Vec::new();
-    while quiet.len() < QUIET_CHANGES {
-        quiet.extend(scene.toggle(&daemon.socket()).await);
+    let mut quiet = Measured::default();
+    for _ in 0..QUIET_CHANGES {
+        quiet.push(scene.toggle(&daemon.socket()).await);
     }
-    let mut busy = Vec::new();
+    let mut busy = Measured::default();
     for reload in 0..RELOADS {
         let before = pid(&daemon.socket());
         let port = scene.port_of("s1");
         scene.define("s1", port, 31 + reload);
         let (begun, mut replaced) = (Instant::now(), None);
         while replaced.is_none_or(|at: Instant| at.elapsed() < TAKE_OVER) && begun.elapsed() < Duration::from_secs(60) {
-            busy.extend(scene.toggle(&daemon.socket()).await);
+            busy.push(scene.toggle(&daemon.socket()).await);
             if replaced.is_none() && pid(&daemon.socket()).is_some_and(|pid| Some(pid) != before) {
                 replaced = Some(Instant::now());
             }

@@ -45,12 +45,22 @@ impl Calm {
 
     /// Notes that a short fault has just ended.
     pub(crate) fn interrupt(&mut self) {
-        self.since = self.since.map(|_| Instant::now());
+        self.resume_at(Instant::now());
+    }
+
+    /// Notes that a fault has just made a deployment fail, which is retried after a pause.
+    pub(crate) fn fail_deployment(&mut self) {
+        self.resume_at(Instant::now() + RELOAD_RETRY_MAX);
     }
 
     /// Ends the checks: convergence is checked instead.
     pub(crate) fn end(&mut self) {
         self.since = None;
+    }
+
+    /// No fault's end makes that of another one earlier.
+    fn resume_at(&mut self, at: Instant) {
+        self.since = self.since.map(|since| since.max(at));
     }
 
     fn lasts_for(self, duration: Duration) -> bool {

@@ -139,6 +139,19 @@ fn new_backend_comes_without_reload() {
 }
 
 #[test]
+fn backend_has_the_definition_that_it_was_added_for() {
+    let mut rig = shared();
+    rig.define("new", &domain("new"));
+    rig.hosts("new", &[5]);
+    assert_eq!(rig.backend_commands(), ["add backend new from SET"]);
+    rig.define("new", &format!("{}{}", domain("new"), r#", "listen_options": ["timeout server 9s"]"#));
+    rig.backends_answered(vec![accepted()]);
+    rig.command_texts_accepted();
+    rig.all_observed(&[("web", &[(1, READY)]), ("api", &[(9, READY)]), ("new", &[(5, READY)])]);
+    assert_eq!(rig.snapshot().reload_due.len(), 1, "its backend has the lines from before");
+}
+
+#[test]
 fn domain_waits_for_publication() {
     let mut rig = shared();
     rig.define("new", &domain("new"));

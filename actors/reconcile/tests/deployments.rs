@@ -3,7 +3,7 @@
 use super::*;
 use crate::decide::base::BoundBase;
 use crate::decide::deployment::{DeployFailure, RestartedProcess};
-use crate::limits::{FIRST_LISTS_WAIT, RELOAD_RETRY, RESTART_BACKOFF_MIN};
+use crate::limits::{FIRST_LISTS_WAIT, REFUSED_BASE_RETRY, RELOAD_RETRY, RESTART_BACKOFF_MIN};
 use crate::model::Descriptors;
 use crate::model::ReloadCause;
 use crate::port::ProcessExit;
@@ -293,17 +293,60 @@ fn contains(order: &DeployOrder, text: &str) -> bool {
 }
 
 #[test]
-fn refused_base_is_not_tried_again() {
+fn refused_base_is_tried_again_later() {
     let mut rig = Rig::serving(&[1]);
     let mut changed = policy();
     changed.base_config.global.push("nonsense".to_owned());
     rig.feed(Input::PolicyChanged(Arc::new(changed)));
-    let order = rig.order().unwrap();
-    assert!(contains(&order, "nonsense"));
-    rig.feed(Input::Deployed(Err(DeployFailure { suspects_base: true, ..failure("unknown keyword") })));
+    let refused = || Input::Deployed(Err(DeployFailure { suspects_base: true, ..failure("no answer") }));
+    let written = || Input::ConfigFileWritten { result: Ok(()), took: Duration::ZERO };
+    for pause in [REFUSED_BASE_RETRY, 2 * REFUSED_BASE_RETRY] {
+        assert!(contains(&rig.order().unwrap(), "nonsense"));
+        rig.feed(refused());
+        rig.feed(written());
+        rig.wait(pause - Duration::from_secs(1));
+        rig.observed(1, &[(1, READY)]);
+        assert!(rig.order().is_none(), "the process that serves has the last good base");
+        rig.wait(Duration::from_secs(1));
+        rig.observed(1, &[(1, READY)]);
+    }
+    rig.deployed(2);
+    assert_eq!(rig.snapshot().reload_error, None);
+}
+
+#[test]
+fn refused_base_stays_a_problem_while_other_changes_are_deployed() {
+    let mut rig = Rig::serving(&[1]);
+    let mut changed = policy();
+    changed.base_config.global.push("nonsense".to_owned());
+    rig.feed(Input::PolicyChanged(Arc::new(changed)));
+    rig.order();
+    rig.feed(Input::Deployed(Err(DeployFailure { suspects_base: true, ..failure("no answer") })));
     rig.feed(Input::ConfigFileWritten { result: Ok(()), took: Duration::ZERO });
+    rig.define("web", r#", "listen_options": ["timeout server 13s"]"#);
     rig.wait(RELOAD_RETRY);
-    assert!(!contains(&rig.order().unwrap(), "nonsense"));
+    assert!(rig.effects.iter().all(|effect| !matches!(effect, Effect::Deploy(order) if contains(order, "nonsense"))));
+    rig.deployed(2);
+    let error = rig.snapshot().reload_error.expect("the base is not in use");
+    assert!(error.contains("no answer"), "{error}");
+    rig.feed(Input::Refresh);
+    rig.wait(RELOAD_INTERVAL);
+    assert!(contains(&rig.order().unwrap(), "nonsense"), "an operator asked to try everything again");
+}
+
+#[test]
+fn server_disabled_in_a_process_on_the_last_file_is_enabled_again() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.feed(Input::ProcessExited { pid: 1, exit: ProcessExit::Signal(9) });
+    rig.started(2, true);
+    rig.order_state("s2", AdminState::Drain);
+    assert_eq!(rig.successor_commands(), ["set server web/s2 state drain"]);
+    rig.feed(Input::SuccessorAnswered { pid: 2 });
+    let restarted = RestartedProcess { process: process(2), failure: failure("disk full") };
+    rig.feed(Input::Deployed(Ok(Deployed::OnLastFile(Box::new(restarted)))));
+    rig.observed(2, &[(1, READY), (2, DRAIN)]);
+    rig.feed(Input::OverridesChanged { service: service("web"), overrides: BTreeMap::new(), ordered: None });
+    assert_eq!(rig.command_texts(), ["set server web/s2 state ready"]);
 }
 
 #[test]
