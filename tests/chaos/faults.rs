@@ -1,5 +1,6 @@
 //! The faults.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -8,7 +9,8 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::RECOVERY;
-use crate::stage::{LIMIT, ServiceFiles};
+use crate::ensemble::{Lost, Registry};
+use crate::stage::{LIMIT, ServiceFiles, addresses, check_ready};
 use crate::support::backend::Backend;
 use crate::support::daemon::Daemon;
 use crate::support::eventually::check;
@@ -40,12 +42,20 @@ pub enum Fault {
     KillHaproxy,
     /// HAProxy does not run for a while.
     FreezeHaproxy,
-    /// A host leaves, or all are there again.
+    /// A host leaves the files of hosts, or all are there again.
     ChangeHosts,
+    /// A host in ZooKeeper leaves, or all are there again.
+    ChangeRegistrations,
     /// A definition changes, which needs a reload.
     ChangeDefinition,
-    /// The source of the hosts cannot be read for a while.
+    /// The directory of definitions cannot be read for a while.
     LoseSource,
+    /// A member of the ZooKeeper ensemble is killed, and started again later.
+    KillMember,
+    /// A member of the ZooKeeper ensemble does not run for a while.
+    FreezeMember,
+    /// All members of the ZooKeeper ensemble are killed, and started again later.
+    LoseEnsemble,
     /// The file of HAProxy's socket is deleted.
     DeleteSocket,
     /// haproxy.cfg is edited.
@@ -55,7 +65,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 16] = [
         Self::KillManager,
         Self::StopManager,
         Self::RestartInPlace,
@@ -63,23 +73,38 @@ impl Fault {
         Self::KillHaproxy,
         Self::FreezeHaproxy,
         Self::ChangeHosts,
+        Self::ChangeRegistrations,
         Self::ChangeDefinition,
         Self::LoseSource,
+        Self::KillMember,
+        Self::FreezeMember,
+        Self::LoseEnsemble,
         Self::DeleteSocket,
         Self::EditFile,
         Self::FillDisk,
     ];
+}
 
-    /// Returns one of them.
-    pub fn any(random: &mut Random) -> Self {
-        Self::ALL[random.below(Self::ALL.len() as u64) as usize]
+/// All faults in random order, again and again: none is left out of a short run.
+#[derive(Default)]
+pub struct Deck(Vec<Fault>);
+
+impl Deck {
+    /// Returns the next one.
+    pub fn draw(&mut self, random: &mut Random) -> Fault {
+        if self.0.is_empty() {
+            self.0 = Fault::ALL.to_vec();
+        }
+        self.0.swap_remove(random.below(self.0.len() as u64) as usize)
     }
 }
 
 /// What the faults happen to.
 pub struct World {
-    /// The definitions and hosts.
+    /// The definitions, and the hosts of two services.
     pub files: ServiceFiles,
+    /// The hosts of the third service.
+    pub registry: Registry,
     /// The backends, which never fail.
     pub backends: Vec<Backend>,
     /// The manager.
@@ -93,11 +118,16 @@ pub struct World {
     pub both_have_sockets: bool,
     /// How often a definition changed.
     pub changes: u64,
+    /// The addresses of each service's hosts, as its source has them.
+    pub listed: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl World {
-    /// Lets a fault happen, and ends it where it has an end.
+    /// Lets a fault happen, and ends it where it has an end. The loss of ZooKeeper members goes on during later faults.
     pub async fn suffer(&mut self, fault: Fault, random: &mut Random) {
+        if self.registry.is_due() {
+            self.end_outage().await;
+        }
         let a_while = Duration::from_millis(100 + random.below(900));
         match fault {
             Fault::KillManager => {
@@ -132,8 +162,19 @@ impl World {
             }
             Fault::ChangeHosts => {
                 let first = random.below(2) as usize;
-                self.files.hosts("plain", &self.backends[first..]);
-                self.files.hosts("secure", &self.backends[..3 - first]);
+                let last = self.backends.len() - first;
+                for (service, hosts) in [("plain", &self.backends[first..]), ("secure", &self.backends[..last])] {
+                    self.files.hosts(service, hosts);
+                    self.listed.insert(service, addresses(hosts));
+                }
+            }
+            Fault::ChangeRegistrations => {
+                if self.registry.is_lost() {
+                    self.end_outage().await;
+                }
+                let hosts = &self.backends[random.below(2) as usize..];
+                self.registry.register(&self.backends, hosts).await;
+                self.listed.insert("registered", addresses(hosts));
             }
             Fault::ChangeDefinition => {
                 self.changes += 1;
@@ -146,6 +187,13 @@ impl World {
                 std::fs::rename(&path, &away).expect("the directory is there");
                 sleep(a_while).await;
                 std::fs::rename(&away, &path).expect("nothing has its name");
+            }
+            Fault::KillMember => self.registry.lose(Lost::killed(random), random).await,
+            Fault::FreezeMember => self.registry.lose(Lost::frozen(random), random).await,
+            Fault::LoseEnsemble => {
+                // What the last list is has to be known.
+                self.serves_listed("registered").await;
+                self.registry.lose(Lost::All, random).await;
             }
             Fault::DeleteSocket => drop(std::fs::remove_file(self.daemon.socket())),
             Fault::EditFile => {
@@ -180,12 +228,35 @@ impl World {
         self.both_have_sockets = true;
     }
 
-    /// Makes the world what it was.
-    pub async fn heal(&mut self) {
-        for service in ["plain", "secure"] {
-            self.files.hosts(service, &self.backends);
+    /// Ends the outage of ZooKeeper members. If all of them were lost, the last list is in service until then, even in a
+    /// manager and a HAProxy that were started meanwhile.
+    async fn end_outage(&mut self) {
+        if self.registry.is_lost() {
+            self.serves_listed("registered").await;
         }
+        self.registry.end_outage();
+    }
+
+    /// Waits until HAProxy serves exactly the hosts that the source of this service has.
+    pub async fn serves_listed(&self, service: &str) {
+        let (socket, listed) = (self.daemon.socket(), &self.listed[service]);
+        let what = format!("{service} has exactly {listed:?} in service");
+        self.daemon.eventually(RECOVERY, &what, async || check_ready(&socket, service, listed).await).await;
+    }
+
+    /// Waits until HAProxy serves exactly the hosts that the sources have.
+    pub async fn serves_all_listed(&self) {
+        for service in self.listed.keys() {
+            self.serves_listed(service).await;
+        }
+    }
+
+    /// Ends all faults, and waits until the manager is ready.
+    pub async fn heal(&mut self) {
+        self.end_outage().await;
+        self.registry.heal().await;
         self.answers().await;
+        self.is_ready().await;
     }
 
     /// Waits until the manager answers: before, signals would end it.

@@ -146,8 +146,13 @@ impl Ensemble {
 
     /// Starts all stopped members, and waits until they serve.
     pub async fn start_all(&mut self) {
-        self.members.iter_mut().filter(|member| member.process.is_none()).for_each(Member::start);
+        self.launch_all();
         self.wait_until_serving().await;
+    }
+
+    /// Starts all stopped members with their data. Returns at once.
+    pub fn launch_all(&mut self) {
+        self.members.iter_mut().filter(|member| member.process.is_none()).for_each(Member::start);
     }
 
     /// Freezes a member (SIGSTOP): its connections stay open, and nothing answers.
