@@ -123,12 +123,20 @@ deb: ## build a Debian package of what `make build` has built: target/proxymgr-1
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(CARGO) deb --no-build --no-strip \
 		--deb-revision $(DEB_REVISION) --output $(deb)
 
-# With the debug binary: the package is the same but for its binary.
-.PHONY: test-deb
-test-deb: ## install, upgrade and remove the Debian package in a copy of this machine; needs root
+# With the debug binary: the packages are the same but for their binary.
+.PHONY: two-debs
+two-debs:
 	$(CARGO) build
 	for revision in 1 2; do $(MAKE) --no-print-directory deb BINARY=$(target)/debug/proxymgr DEB_REVISION=$$revision; done
+
+.PHONY: test-deb
+test-deb: two-debs ## install, upgrade and remove the Debian package in a copy of this machine; needs root
 	tests/packages/debian.sh $(target)/proxymgr-1.deb $(target)/proxymgr-2.deb
+
+.PHONY: test-systemd
+test-systemd: two-debs ## the package and its unit under a real systemd, in a copy of this machine; needs root
+	tests/setup/install.sh systemd
+	tests/packages/systemd.sh $(target)/proxymgr-1.deb $(target)/proxymgr-2.deb
 
 # The short run of 20 s is a part of `make test`.
 SECONDS_OF_CHAOS = $(or $(SECONDS),600)

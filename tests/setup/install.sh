@@ -9,6 +9,7 @@
 #
 #   tests/setup/install.sh sbom    for `make sbom`: cargo-cyclonedx
 #   tests/setup/install.sh deb     for `make deb`:  cargo-deb
+#   tests/setup/install.sh systemd for `make test-systemd`: systemd-nspawn, HAProxy
 #   tests/setup/install.sh site    for `make docs-site`: mdbook
 #
 # It lists the packages before it installs them. The services of these packages (haproxy, knot, nginx, redis,
@@ -26,6 +27,7 @@ PATH=$PATH:/usr/sbin:/sbin
 missing_packages() {
     have cc || echo gcc libc6-dev
     have haproxy || echo haproxy
+    [ "$1" != systemd ] || have systemd-nspawn || echo systemd-container
     [ "$1" = test ] || return 0
     # Only the server's jars, because the tests start every server themselves: the package
     # `zookeeper` would add a system user and a full desktop Java.
@@ -145,7 +147,7 @@ fetch_promtool() {
 
 set_name=${1:-}
 case $set_name in
-run | test) ;;
+run | test | systemd) ;;
 sbom)
     have cargo || fail "cargo is missing: install a Rust toolchain first (https://rustup.rs)"
     install_cargo_tool cyclonedx --locked --debug --version 0.5.9
@@ -163,7 +165,7 @@ site)
         env -u CARGO_TARGET_DIR cargo install mdbook --locked --debug --no-default-features --features search --version 0.5.4; }
     exit 0
     ;;
-*) fail "usage: $0 run|test|sbom|deb|site" ;;
+*) fail "usage: $0 run|test|sbom|deb|systemd|site" ;;
 esac
 
 missing=$(missing_packages "$set_name")
