@@ -14,9 +14,18 @@ export PATH := $(PATH):/usr/sbin
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
+# The same commit gives the same binary and the same package in any directory: no path of this machine and no time is in them.
+cargo_home := $(or $(CARGO_HOME),$(HOME)/.cargo)
+paths := $(CURDIR)=/proxymgr $(abspath $(target))=/target $(abspath $(cargo_home))=/cargo
+ifndef SOURCE_DATE_EPOCH
+SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+endif
+export SOURCE_DATE_EPOCH
+
 .PHONY: build
 build: ## build the release binary; FEATURES=aws adds AWS
-	$(CARGO) build --release $(if $(FEATURES),--features $(FEATURES))
+	RUSTFLAGS="$${RUSTFLAGS:-} $(addprefix --remap-path-prefix=,$(paths))" \
+		$(CARGO) build --release --locked $(if $(FEATURES),--features $(FEATURES))
 
 # Pages link to files outside of docs/, which are copied beside it.
 site := $(target)/site
@@ -111,7 +120,6 @@ unit-and-real-tests:
 	$(CARGO) nextest run --workspace
 	$(CARGO) test --workspace --doc
 
-# The date of the last commit, so that the same commit gives the same package.
 DEB_REVISION ?= 1
 deb = $(target)/proxymgr-$(DEB_REVISION).deb
 .PHONY: deb
@@ -120,8 +128,13 @@ deb: ## build a Debian package of what `make build` has built: target/proxymgr-1
 	rm -rf target/package
 	$(MAKE) --no-print-directory install DESTDIR=target/package PREFIX=/usr
 	strip target/package/usr/bin/proxymgr
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(CARGO) deb --no-build --no-strip \
-		--deb-revision $(DEB_REVISION) --output $(deb)
+	$(CARGO) deb --no-build --no-strip --deb-revision $(DEB_REVISION) --output $(deb)
+
+# Two builds of the last commit, which take twice the time of `make build`.
+.PHONY: test-reproducible
+test-reproducible: ## build binary and package in two directories, and compare them
+	tests/setup/install.sh deb
+	tests/packages/reproducible.sh
 
 # With the debug binary: the packages are the same but for their binary.
 .PHONY: two-debs
