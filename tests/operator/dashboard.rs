@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::metrics::scrape;
 use crate::stage::{LIMIT, Stage, ready};
+use crate::support::tls::TestCa;
 
 const DASHBOARD: &str = include_str!("../../config/grafana/proxymgr.json");
 
@@ -40,11 +41,14 @@ async fn dashboard_metrics_exist() {
     queries(&dashboard, &mut found);
     let used: BTreeSet<String> = found.iter().flat_map(|query| names(query)).collect();
     assert!(used.len() > 30, "the dashboard uses {used:?} only");
-    // With a runtime change, so that there is a last change, and with annotations that are unreadable.
+    // With a runtime change, so that there is a last change, with annotations that are unreadable, and a certificate.
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
+    let pair = std::fs::read_to_string(TestCa::new(&stage.dir).server).unwrap();
+    stage.dir.write("certs/shop.pem", pair);
     let nobody = format!("127.0.0.1:{}", stage.dir.port());
     let daemon = stage
         .builder()
+        .set("haproxy.certificates", json!(stage.dir.join("certs")))
         .set("annotations.path", json!("/annotations"))
         .set("annotations.servers", json!(nobody))
         .start();
