@@ -1,7 +1,7 @@
 //! The faults.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::RECOVERY;
 use crate::ensemble::{Lost, Registry};
+use crate::load::Killed;
 use crate::stage::{LIMIT, ServiceFiles, addresses, check_ready};
 use crate::support::backend::Backend;
 use crate::support::daemon::Daemon;
@@ -111,8 +112,8 @@ pub struct World {
     pub daemon: Daemon,
     /// The port of the service whose definition changes.
     pub plain: u16,
-    /// How often HAProxy was killed.
-    pub haproxy_kills: u64,
+    /// When a HAProxy was killed.
+    pub kills: Vec<Killed>,
     /// Whether manager and HAProxy both have the sockets. If both were gone, nothing could keep the ports open, so neither is
     /// ended before. A restart in place keeps them.
     pub both_have_sockets: bool,
@@ -151,8 +152,10 @@ impl World {
             Fault::KillHaproxy => {
                 self.until_both_have_sockets().await;
                 if let Some(pid) = self.haproxy().await {
-                    self.haproxy_kills += 1;
+                    let from = Instant::now();
                     let _ = kill(pid, Signal::SIGKILL);
+                    self.daemon.eventually(LIMIT, "the killed HAProxy is gone", async || is_gone(pid)).await;
+                    self.kills.push(Killed { from, until: Instant::now() });
                 }
             }
             Fault::FreezeHaproxy => {
@@ -275,4 +278,11 @@ impl World {
         let info = haproxy::info(&self.daemon.socket()).await.ok()?;
         info["Pid"].parse().ok().map(Pid::from_raw)
     }
+}
+
+/// Returns whether a process has ended; its parent may not have noticed yet.
+fn is_gone(pid: Pid) -> Result<(), String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    check(state.is_empty() || state.starts_with('Z'), &state)
 }
