@@ -335,7 +335,9 @@ async fn pages_fit_phone_width() {
         ("config", "/config"),
     ];
     for (name, path) in pages {
-        for (kind, width, dark) in [("light", 1_280, false), ("dark", 1_280, true), ("phone", 390, false)] {
+        for (kind, width, dark) in
+            [("light", 1_280, false), ("dark", 1_280, true), ("window", 840, false), ("phone", 390, false)]
+        {
             browser.dark(dark).await;
             browser.size(width, 900).await;
             browser.open(&url(&daemon, path)).await;

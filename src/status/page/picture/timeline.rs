@@ -30,8 +30,8 @@ pub struct Lane {
     pub name: &'static str,
     /// Number in the window.
     pub count: u64,
-    /// Failures: `1 refused`, `2 failures`.
-    pub failed: Vec<String>,
+    /// How many of them HAProxy refused.
+    pub refused: u64,
     /// The picture.
     pub svg: String,
 }
@@ -64,28 +64,20 @@ pub fn timeline(history: &History, window: Window) -> Timeline {
         }
     }
     let sum = |of: fn(&Minute) -> u32| -> u64 { bars.iter().map(|bar| u64::from(of(bar))).sum() };
-    let (commands, refused, failures) = (sum(|bar| bar.commands), sum(|bar| bar.refused), sum(|bar| bar.failures));
     let reloads = history.reloads.iter().rev().filter(|mark| window.bar(mark.at_unix_ms).is_some());
     let reloads: Vec<_> = reloads.map(line).collect();
-    let failed = [(refused, "refused"), (failures, if failures == 1 { "failure" } else { "failures" })];
-    let failed = failed.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-    let lane = |name, count, svg| Lane { name, count, failed: Vec::new(), svg };
-    let lanes = vec![
-        lane(
-            "Hosts changed",
-            sum(|bar| bar.host_changes),
-            columns(&bars, |bar| [("hosts", bar.host_changes), ("bad", 0)]),
-        ),
-        Lane {
-            failed: failed.collect(),
-            ..lane(
-                "Runtime commands",
-                commands,
-                columns(&bars, |bar| [("commands", bar.commands), ("bad", bar.refused + bar.failures)]),
-            )
-        },
+    let lane = |name, count, svg| Lane { name, count, refused: 0, svg };
+    let hosts = columns(&bars, |bar| [("hosts", bar.host_changes), ("bad", 0)]);
+    let commands = columns(&bars, |bar| [("commands", bar.commands), ("bad", bar.refused)]);
+    let mut lanes = vec![
+        lane("Hosts changed", sum(|bar| bar.host_changes), hosts),
+        Lane { refused: sum(|bar| bar.refused), ..lane("Runtime commands", sum(|bar| bar.commands), commands) },
         lane("Reloads", sum(|bar| bar.reloads), marks(&history.reloads, window)),
     ];
+    let failures = sum(|bar| bar.failures);
+    if failures > 0 {
+        lanes.push(lane("Failures", failures, columns(&bars, |bar| [("bad", bar.failures), ("bad", 0)])));
+    }
     let window_text = if window.minutes == 60 { "hour".to_owned() } else { format!("{} hours", window.minutes / 60) };
     Timeline { lanes, axis: window.axis(), window: window_text, reloads }
 }
@@ -148,10 +140,11 @@ mod tests {
         add(1_800_000, Event::Reloaded { reasons, causes, pid: 7, took_ms: 40 });
         add(60_000, Event::HostsChanged { added: 1, removed: 2, changed: 0 });
         add(0, Event::Commanded { command: "x".into(), answer: "no".into(), accepted: false });
+        add(0, Event::SourceLost { error: "gone".into() });
         let timeline = timeline(&history, Window::of(&history, now));
         let counts: Vec<_> = timeline.lanes.iter().map(|lane| lane.count).collect();
-        assert_eq!(counts, [3, 0, 1]);
-        assert_eq!(timeline.lanes[1].failed, ["1 refused"]);
+        assert_eq!(counts, [3, 0, 1, 1]);
+        assert_eq!((timeline.lanes[1].refused, timeline.lanes[3].refused), (1, 0));
         assert!(timeline.lanes[0].svg.contains(r#"<rect class="hosts" x="581""#), "{}", timeline.lanes[0].svg);
         assert!(timeline.lanes[1].svg.contains(r#"<rect class="bad" x="591""#), "{}", timeline.lanes[1].svg);
         assert!(timeline.lanes[2].svg.contains("cause-service_new"), "{}", timeline.lanes[2].svg);
