@@ -34,7 +34,7 @@ impl State {
         match result {
             Ok(Deployed::Serving(serving)) => {
                 self.report_reload(serving.process.pid, &deployment, now);
-                self.serve(*serving, &mut deployment, now);
+                self.serve(*serving, &mut deployment, Some(PlanClass::Reload), now);
             }
             Ok(Deployed::Continuing(serving)) => self.go_on_with(*serving, &mut deployment, now),
             Ok(Deployed::OnLastFile(restarted)) => {
@@ -51,7 +51,8 @@ impl State {
         self.save_later(now);
     }
 
-    fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Moment) {
+    /// Takes over the process that serves. Changes of hosts have this class, by which they were applied.
+    fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, class: Option<PlanClass>, now: Moment) {
         let ServingProcess { process, base, style, sections, frontends, line_sets, routing, blockers, warnings } =
             serving;
         let pid = process.pid;
@@ -95,7 +96,7 @@ impl State {
         self.ends_if_exited(pid, exit, deployment, now);
         self.release_sockets();
         self.note_blockers(&blockers, deployment, now);
-        self.note_deployed_changes(&blockers, deployment.newest);
+        self.note_deployed_changes(&blockers, deployment.newest, class);
         let running = self.process.running();
         let has_section = |name: &ServiceName| running.is_some_and(|running| running.sections.contains_key(name));
         // A removed service whose section is gone needs no retained state.
@@ -127,7 +128,8 @@ impl State {
         self.outbox.log(info("HAProxy continues without a reload").with("pid", serving.process.pid));
         // What it was sent while it was not managed was sent to this very process.
         deployment.successor = self.unmanaged.take().unwrap_or_default();
-        self.serve(serving, deployment, now);
+        // The hosts of its file were applied before the restart.
+        self.serve(serving, deployment, None, now);
         self.reloads.last = None;
         if let Some(running) = self.process.running_mut() {
             running.map.observed = None;
@@ -229,8 +231,13 @@ impl State {
         self.outbox.record(JournalEntry::new(event));
     }
 
-    /// Marks changes up to `newest` as applied by the reload; the file lacks later ones.
-    fn note_deployed_changes(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, newest: Option<ChangeId>) {
+    /// Marks changes up to `newest` as applied by this class, the file lacks later ones. Without a class they needed nothing.
+    fn note_deployed_changes(
+        &mut self,
+        blockers: &BTreeMap<ServiceName, Blocker>,
+        newest: Option<ChangeId>,
+        class: Option<PlanClass>,
+    ) {
         let Some(running) = self.process.running() else { return };
         for (name, service) in &mut self.desired.services {
             let is_current = |section: &Section| {
@@ -241,7 +248,7 @@ impl State {
                 service.blocked = None;
             }
             for pending in service.changes.pending.iter_mut().filter(|pending| Some(pending.change) <= newest) {
-                pending.class = Some(PlanClass::Reload);
+                pending.class = class;
             }
         }
     }

@@ -151,6 +151,22 @@ fn reload_applies_its_pending_changes() {
 }
 
 #[test]
+fn restart_in_place_applies_no_change() {
+    let mut rig = Rig::with(policy(), false);
+    rig.define("web", "");
+    rig.feed(Input::DefinitionsLoaded);
+    rig.hosts("web", &[1, 2]);
+    let order = rig.order().expect("the configuration is compared with the one that runs");
+    let continuing = serving(order, 1, BTreeMap::new());
+    let reported = reported_by_file(&continuing);
+    rig.feed(Input::Deployed(Ok(Deployed::Continuing(Box::new(continuing)))));
+    rig.feed(Input::Observed(Ok(Observed { process: process(1), servers: reported, routes: None })));
+    assert!(rig.commands().is_none());
+    assert!(!rig.events().iter().any(|entry| matches!(entry.event, Event::Applied { .. })));
+    assert_eq!(rig.snapshot().counts.reload, 0);
+}
+
+#[test]
 fn reload_does_not_apply_later_changes() {
     let mut rig = Rig::serving(&[1]).reloading();
     rig.hosts("web", &[1, 2]);
