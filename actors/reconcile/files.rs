@@ -69,11 +69,6 @@ impl ConfigFileSync {
         self.behind || self.writing
     }
 
-    /// Returns whether a newer text waits to be written.
-    pub fn has_changed(&self) -> bool {
-        self.behind
-    }
-
     /// Returns whether a write is under way.
     pub fn is_writing(&self) -> bool {
         self.writing
@@ -364,11 +359,11 @@ mod tests {
     fn config_file_that_is_behind_has_a_deadline() {
         let (mut file, start) = (ConfigFileSync::default(), now());
         file.changed();
-        assert!(file.has_changed() && file.is_behind() && file.begin(start.instant));
-        assert!(!file.has_changed() && file.is_behind(), "it is being written");
+        assert!(file.is_behind() && file.begin(start.instant));
+        assert!(file.is_writing() && file.is_behind(), "it is being written");
         file.overtaken();
         file.written(Ok(()), Duration::from_millis(3), start);
-        assert!(!file.is_ahead() && file.has_changed());
+        assert!(!file.is_ahead() && file.is_behind());
         assert_eq!(file.deadline(), Some(start.instant + Duration::from_millis(3) * CONFIG_WRITE_PACE));
         assert!(file.begin(later(start, CONFIG_WRITE_RETRY).instant) && file.deadline().is_none());
     }

@@ -293,13 +293,14 @@ impl Reconciler {
     /// Returns whether the text of haproxy.cfg is what a process runs: a deployment under way may have replaced it.
     pub fn is_settled(&self) -> bool {
         let state = &self.state;
-        !state.deploys() || state.process.is_serving() && state.deployment.is_none() && !state.files.config.is_writing()
+        !state.deploys() || state.process.is_serving() && state.deployment.is_none()
     }
 
-    /// Returns what is not written yet: the state to save and the text of haproxy.cfg.
+    /// Returns what is not written yet: the state to save and the text of haproxy.cfg. A write under way may fail, so its text
+    /// is not written either.
     pub fn unwritten(&self) -> (Option<SavedState>, Option<ConfigText>) {
         let files = &self.state.files;
-        let text = files.config.has_changed().then(|| self.state.running().map(Running::text)).flatten();
+        let text = files.config.is_behind().then(|| self.state.running().map(Running::text)).flatten();
         // Servers that go down cause no save of their own.
         let has_down = || self.state.desired.services.values().any(|service| !service.down.since_unix_ms().is_empty());
         let is_behind = files.saved.is_behind() || has_down();

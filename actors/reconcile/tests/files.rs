@@ -162,6 +162,17 @@ fn stop_returns_unwritten_state_to_the_caller() {
 }
 
 #[test]
+fn stop_during_a_write_returns_the_text_again() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.hosts("web", &[1]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    assert!(config_text(&mut rig).is_some(), "it is being written");
+    let (_, text) = rig.reconciler.unwritten();
+    assert!(text.is_some_and(|text| !text.joined().contains("server s2")));
+    assert!(rig.reconciler.is_settled(), "a restart in place needs no reload");
+}
+
+#[test]
 fn comparison_that_a_write_overtook_finds_no_drift() {
     let mut rig = Rig::serving(&[1, 2]);
     rig.wait(OBSERVE_INTERVAL);
