@@ -23,6 +23,9 @@ for name in proxymgr proxymgr-1.deb; do
 done
 # The directory, and where cargo has the sources of dependencies.
 for path in "$scratch" "${CARGO_HOME:-$HOME/.cargo}"; do
-    ! grep --text --only-matching "$path[[:graph:]]*" "$first/built/proxymgr"
+    if grep --text --only-matching "$path[[:graph:]]*" "$first/built/proxymgr"; then
+        echo "reproducible.sh: the binary names $path" >&2
+        exit 1
+    fi
 done
 echo "reproducible.sh: both builds of $(git -C "$first" rev-parse --short HEAD) are the same, and name no directory of this machine"
