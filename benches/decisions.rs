@@ -41,7 +41,7 @@ fn definition() -> ServiceDefinition {
 fn hosts(count: u32) -> HostList {
     let host = |n: u32| {
         let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + n);
-        let endpoint = Endpoint { address: Address::Ip(address.into()), port: 80.try_into().expect("a port") };
+        let endpoint = Endpoint::Tcp { address: Address::Ip(address.into()), port: 80.try_into().expect("a port") };
         (ServerName::new(&format!("{address}:80")).expect("a name"), Host::at(endpoint).into())
     };
     (0..count).map(host).collect()
@@ -49,8 +49,8 @@ fn hosts(count: u32) -> HostList {
 
 fn observed(hosts: &HostList) -> ObservedServers {
     let server = |host: &Host| ObservedServer {
-        address: host.endpoint.address.ip(),
-        port: Some(host.endpoint.port),
+        address: host.endpoint.ip(),
+        port: host.endpoint.port(),
         fqdn: None,
         admin_state: 0,
         operational_state: 2,

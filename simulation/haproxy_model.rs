@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
 use proxymgr_actors::model::{
-    Address, AgentState, Endpoint, Observation, ObservedServers, PersistentId, ProxyVersion, RuntimeCommand, ServerId,
+    AgentState, Endpoint, Observation, ObservedServers, PersistentId, ProxyVersion, RuntimeCommand, ServerId,
     ServerName, ServiceName, Word,
 };
 use proxymgr_actors::port::{Answer, ConfigMessage};
@@ -114,7 +114,7 @@ struct Shown {
 struct Server {
     /// `None` if its name did not resolve.
     address: Option<IpAddr>,
-    port: NonZeroU16,
+    port: Option<NonZeroU16>,
     /// An address that was set and is not shown yet.
     next: Option<(IpAddr, NonZeroU16)>,
     fqdn: Option<Arc<str>>,
@@ -305,8 +305,10 @@ impl HaproxyModel {
             Some(true) => FORCED_MAINTENANCE,
             Some(false) => 0,
         };
-        let Address::Ip(ip) = endpoint.address else { return Err(format!("invalid address: {endpoint}")) };
-        let mut server = Server::new(Some(ip), endpoint.port, None, admin, &options);
+        if endpoint.host_name().is_some() {
+            return Err(format!("invalid address: {endpoint}"));
+        }
+        let mut server = Server::new(endpoint.ip(), endpoint.port(), None, admin, &options);
         server.id = options.id.unwrap_or_else(|| lowest_free(&taken));
         server.place = options.id.unwrap_or(if version < PLACED_BY_ID { 0 } else { server.id });
         if server.agent == AgentState::Enabled {
@@ -373,7 +375,12 @@ impl HaproxyModel {
         const BY: &str = "by 'stats socket command'";
         let (in_two_parts, lag) = (self.version < ADDRESSES_SET_LATER, self.addresses_lag);
         let server = self.server(id)?;
-        let Address::Ip(new) = endpoint.address else { return Err(format!("Invalid addr '{}'", endpoint.address)) };
+        let (Some(new), Some(new_port)) = (endpoint.ip(), endpoint.port()) else {
+            return Err(format!("Invalid addr '{}'", endpoint.address()));
+        };
+        if server.port.is_none() {
+            return Err(if in_two_parts { format!("{OTHER_FAMILY} {BY}") } else { format!("{OTHER_FAMILY}.") });
+        }
         let Some(old) = server.address else {
             if !in_two_parts {
                 return Err(format!("{OTHER_FAMILY}."));
@@ -382,11 +389,11 @@ impl HaproxyModel {
             server.change_admin(server.admin & !RESOLUTION_MAINTENANCE);
             return Err(format!("{OTHER_FAMILY} {BY}"));
         };
-        let (old_port, new_port) = (server.port, endpoint.port);
+        let old_port = server.port.map_or(0, NonZeroU16::get);
         // 2.x repeats the new address as it was sent.
         let written = if in_two_parts { new.to_string() } else { ip_text(new) };
         let address = (old != new).then(|| format!("IP changed from '{}' to '{written}'", ip_text(old)));
-        let port = (old_port != new_port).then(|| format!("port changed from '{old_port}' to '{new_port}'"));
+        let port = (old_port != new_port.get()).then(|| format!("port changed from '{old_port}' to '{new_port}'"));
         if address.is_some() || port.is_some() {
             server.next = Some((new, new_port));
         }
@@ -456,7 +463,7 @@ impl Section {
 /// Returns why the adapter does not send this command, if so.
 fn not_sent(command: &RuntimeCommand) -> Option<String> {
     if let RuntimeCommand::AddServer { endpoint, .. } | RuntimeCommand::SetAddress(_, endpoint) = command
-        && let Address::Name(name) = &endpoint.address
+        && let Some(name) = endpoint.host_name()
     {
         return Some(format!(
             "not sent: HAProxy resolves a host name like {name} only when it reads its configuration"

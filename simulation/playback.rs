@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::{Address, ProxyVersion, RawDefinition, SeenHost};
+use proxymgr_actors::model::{ProxyVersion, RawDefinition, SeenHost};
 use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::SavedState;
 use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
@@ -139,10 +139,7 @@ impl Player {
 
     /// Makes every host name resolve, each to an address of its own.
     fn resolve(&self, seen: &[SeenHost]) {
-        let named = seen.iter().filter_map(|entry| match &entry.host()?.endpoint.address {
-            Address::Name(name) => Some(name.to_string()),
-            Address::Ip(_) => None,
-        });
+        let named = seen.iter().filter_map(|entry| Some(entry.host()?.endpoint.host_name()?.to_string()));
         for name in named {
             self.world.with(|things| {
                 let number = u32::try_from(things.names.len()).unwrap_or_default();

@@ -267,7 +267,7 @@ impl World {
             else {
                 return;
             };
-            let endpoint = Endpoint { address, port: 80.try_into().expect("80 is a port") };
+            let endpoint = Endpoint::Tcp { address, port: 80.try_into().expect("80 is a port") };
             let twin = ServerId { server: ServerName::new("twin").expect("letters are a name"), ..own };
             process.model.run(&RuntimeCommand::AddServer {
                 server: twin.clone(),

@@ -64,7 +64,7 @@ pub(super) fn hosts_of(model: &HaproxyModel, commands: &[RuntimeCommand]) -> Vec
     let mut hosts = Vec::with_capacity(commands.len());
     for command in commands {
         if let RuntimeCommand::SetAddress(id, endpoint) = command {
-            moved.insert(id, endpoint.address.ip().and_then(number_of));
+            moved.insert(id, endpoint.ip().and_then(number_of));
         }
         let id = command.server();
         let by_name = number_of_server(id.server.as_str());

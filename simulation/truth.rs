@@ -259,7 +259,7 @@ fn host(number: u8, Shown { weight, state }: Shown) -> Host {
         Address::Name(name_of(number).into())
     };
     let port = 80.try_into().expect("80 is a port");
-    Host { weight: Some(weight), state, ..Host::at(Endpoint { address, port }) }
+    Host { weight: Some(weight), state, ..Host::at(Endpoint::Tcp { address, port }) }
 }
 
 /// Returns the addresses of the hosts that are given by name.

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn applied_server_has_its_id_unless_its_options_contain_one() {
-        let host = Host::at(Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
+        let host =
+            Host::at(Endpoint::Tcp { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
         let id = |options: &str| {
             let raw = RawDefinition::new(format!(r#"{{"type": "file", "server_options": "{options}"}}"#), "a test");
             let policy = OptionPolicy { extra: vec!["id".to_owned()], ..OptionPolicy::default() };

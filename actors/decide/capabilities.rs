@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use super::server_options::{AtRuntime, contains, used_options};
-use crate::model::{Address, Endpoint, ProcessInfo, ProxyVersion, ServiceDefinition, Word};
+use crate::model::{Endpoint, ProcessInfo, ProxyVersion, ServiceDefinition, Word};
 
 /// The first version in which `add server` and `del server` need no experimental mode.
 const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
@@ -56,6 +56,9 @@ pub(super) fn has_hash_key(version: ProxyVersion) -> bool {
 /// The options that give servers the same position in consistent hashes wherever and whenever they are added.
 pub(super) const HASH_BY_ADDRESS: [&str; 2] = [HASH_KEY, "addr-port"];
 
+/// The options of a unix socket, which has no address: HAProxy 3.0 to 3.4 aborts where it hashes by one.
+pub const HASH_BY_ID: [&str; 2] = [HASH_KEY, "id"];
+
 /// The capabilities of one HAProxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
@@ -90,7 +93,7 @@ impl Capabilities {
         if !self.dynamic_servers() {
             return Err(format!("HAProxy {} cannot add servers at run time ({DYNAMIC_SERVERS} can)", self.version));
         }
-        if let Address::Name(name) = &endpoint.address {
+        if let Some(name) = endpoint.host_name() {
             return Err(format!("{name} is a host name, and servers added at run time need an IP address"));
         }
         if let Some(balance) = static_balance(definition) {
@@ -104,7 +107,8 @@ impl Capabilities {
             // Without these, 2.6 never reuses a connection to a dynamic server.
             options.extend(["pool-max-conn", "-1", "pool-purge-delay", "5s"].map(word));
         }
-        if has_hash_key(self.version) && !contains(own, HASH_KEY) && !contains(inherited, HASH_KEY) {
+        let hash_by_id = has_hash_key(self.version) && matches!(endpoint, Endpoint::Unix(_));
+        if has_hash_key(self.version) && !hash_by_id && !contains(own, HASH_KEY) && !contains(inherited, HASH_KEY) {
             options.extend(HASH_BY_ADDRESS.map(word));
         }
         for option in used_options(inherited).chain(used_options(own)) {
@@ -119,6 +123,9 @@ impl Capabilities {
                 return Err(format!("HAProxy {} does not take the option {} at run time", self.version, option.name()));
             }
             options.extend(option.words().cloned());
+        }
+        if hash_by_id {
+            options.extend(HASH_BY_ID.map(word));
         }
         Ok(options)
     }
@@ -145,8 +152,6 @@ fn word(text: &str) -> Word {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU16;
-
     use super::*;
     use crate::decide::option_policy::OptionPolicy;
     use crate::decide::quoting::split_line;
@@ -159,10 +164,20 @@ mod tests {
 
     /// Returns the options of an added server, as one line.
     fn added(version: ProxyVersion, lines: &[&str], inherited: &str, own: &str) -> Result<String, String> {
+        added_at("10.0.0.1:1", version, lines, inherited, own)
+    }
+
+    fn added_at(
+        endpoint: &str,
+        version: ProxyVersion,
+        lines: &[&str],
+        inherited: &str,
+        own: &str,
+    ) -> Result<String, String> {
         let text = serde_json::json!({"type": "static", "listen_options": lines}).to_string();
         let definition =
             service_definition::parse("web", &RawDefinition::new(text, "a test"), &OptionPolicy::default());
-        let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: NonZeroU16::MIN };
+        let endpoint = Endpoint::parse(endpoint).unwrap();
         let (inherited, own) = (split_line(inherited).unwrap(), split_line(own).unwrap());
         let options =
             Capabilities::of(version).options_to_add(&definition.unwrap().definition, &endpoint, &inherited, &own);
@@ -208,6 +223,14 @@ mod tests {
             assert_eq!(added(V3_0, &[], "", option), Ok(format!("hash-key addr-port {option}")));
         }
         assert_eq!(added(V3_0, &[], "", "hash-key addr"), Ok("hash-key addr".to_owned()));
+    }
+
+    #[test]
+    fn unix_socket_is_never_hashed_by_an_address() {
+        let at = |version, inherited, own| added_at("unix@/run/a.sock", version, &[], inherited, own).unwrap();
+        assert_eq!(at(V3_0, "", "check"), "check hash-key id");
+        assert_eq!(at(V3_0, "hash-key addr", "hash-key addr-port"), "hash-key addr hash-key addr-port hash-key id");
+        assert!(!at(V2_6, "", "check").contains("hash-key"));
     }
 
     #[test]

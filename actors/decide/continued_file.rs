@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::config_text::{END_OF_BASE, INDENT, SERVERS_BEGIN, SERVERS_END};
 use super::deployment::SectionSpec;
-use super::haproxy_config::server_line;
+use super::haproxy_config::{SectionStyle, server_line};
 use super::loaded_config::{LoadedSection, parse_sections};
 use crate::model::{AdminState, Endpoint, Host, HostList, ServiceName};
 
@@ -15,6 +15,7 @@ pub fn continued_sections(
     file: &str,
     candidate: &str,
     sections: &BTreeMap<ServiceName, SectionSpec>,
+    style: SectionStyle,
 ) -> Option<BTreeMap<ServiceName, SectionSpec>> {
     if !lines_without_servers(file).eq(lines_without_servers(candidate)) {
         return None;
@@ -22,7 +23,7 @@ pub fn continued_sections(
     let loaded = parse_sections(file);
     let none = LoadedSection::default();
     let in_file = |(name, spec): (&ServiceName, &SectionSpec)| {
-        let hosts = hosts_in(loaded.get(name).unwrap_or(&none), spec)?;
+        let hosts = hosts_in(loaded.get(name).unwrap_or(&none), spec, style)?;
         Some((name.clone(), SectionSpec { hosts: Arc::new(hosts), ..spec.clone() }))
     };
     sections.iter().map(in_file).collect()
@@ -30,10 +31,10 @@ pub fn continued_sections(
 
 /// Returns the hosts of this section that the file has, as they are in it. `None` where it has one that cannot become the
 /// desired one at run time.
-fn hosts_in(section: &LoadedSection, spec: &SectionSpec) -> Option<HostList> {
+fn hosts_in(section: &LoadedSection, spec: &SectionSpec, style: SectionStyle) -> Option<HostList> {
     let in_both = spec.hosts.iter().filter_map(|(name, host)| Some((name, host, section.server_lines.get(name)?)));
     let as_in_file = |(name, host, line): (_, &Arc<Host>, &String)| {
-        let is_its_line = |host: &Host| server_line(&spec.definition, name, host, Some(&spec.ids)) == *line;
+        let is_its_line = |host: &Host| server_line(&spec.definition, name, host, Some(&spec.ids), style) == *line;
         if is_its_line(host) {
             return Some((name.clone(), host.clone()));
         }
@@ -75,7 +76,7 @@ fn lines_without_servers(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::haproxy_config::{SectionStyle, section};
+    use crate::decide::haproxy_config::section;
     use crate::decide::option_policy::OptionPolicy;
     use crate::decide::server_ids::ServerIds;
     use crate::decide::service_definition;
@@ -89,7 +90,7 @@ mod tests {
 
     fn host(number: u8) -> Host {
         let address = Address::parse(&format!("10.0.0.{number}")).unwrap();
-        Host::at(Endpoint { address, port: 80.try_into().unwrap() })
+        Host::at(Endpoint::Tcp { address, port: 80.try_into().unwrap() })
     }
 
     fn web(options: &str, hosts: impl IntoIterator<Item = (&'static str, Host)>) -> SectionSpec {
@@ -107,7 +108,7 @@ mod tests {
     fn continued(before: &SectionSpec, after: &SectionSpec) -> Option<Arc<HostList>> {
         let name = ServiceName::new("web").unwrap();
         let sections = BTreeMap::from([(name.clone(), after.clone())]);
-        continued_sections(&file(before, 7), &file(after, 7), &sections)
+        continued_sections(&file(before, 7), &file(after, 7), &sections, SectionStyle::default())
             .map(|mut sections| sections.remove(&name).unwrap().hosts)
     }
 
@@ -135,8 +136,8 @@ mod tests {
         let before = web("check", [("a", host(1))]);
         assert_eq!(continued(&before, &web("check inter 3s", [("a", host(1))])), None);
         let sections = BTreeMap::from([(ServiceName::new("web").unwrap(), before.clone())]);
-        assert_eq!(continued_sections(&file(&before, 7), &file(&before, 8), &sections), None);
+        assert_eq!(continued_sections(&file(&before, 7), &file(&before, 8), &sections, SectionStyle::default()), None);
         let other_base = file(&before, 7).replace("server x", "server y");
-        assert_eq!(continued_sections(&other_base, &file(&before, 7), &sections), None);
+        assert_eq!(continued_sections(&other_base, &file(&before, 7), &sections, SectionStyle::default()), None);
     }
 }

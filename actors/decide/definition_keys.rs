@@ -109,9 +109,10 @@ pub const HOST_KEYS: &[DefinitionKey] = &[
     key(
         "address",
         "address",
-        "IPv4 address, IPv6 address or host name. HAProxy resolves a host name when it reads its configuration. Required.",
+        "IPv4 address, IPv6 address or host name. HAProxy resolves a host name when it reads its configuration. With a grant also a \
+         unix socket, `unix@/run/web/x.sock`. Required.",
     ),
-    key("port", "1 to 65535", "Port. Required."),
+    key("port", "1 to 65535", "Port. Required, except for a unix socket, which has none."),
     key("name", "name", "Name of its server in HAProxy. Default: `address:port`."),
     key("weight", "0 to 256", "Share of the traffic, relative to the other servers of the service."),
     key("backup", "true or false", "`true`: it gets traffic only while no other server is up."),

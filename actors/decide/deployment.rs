@@ -240,7 +240,7 @@ mod tests {
     fn hosts(numbers: &[u8]) -> Arc<HostList> {
         let host = |number: &u8| {
             let address = Address::parse(&format!("10.0.0.{number}")).unwrap();
-            let host = Host::at(Endpoint { address, port: 80.try_into().unwrap() });
+            let host = Host::at(Endpoint::Tcp { address, port: 80.try_into().unwrap() });
             (ServerName::new(&format!("s{number}")).unwrap(), Arc::new(host))
         };
         Arc::new(numbers.iter().map(host).collect())

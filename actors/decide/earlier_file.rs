@@ -95,7 +95,7 @@ pub fn ready_servers(text: &str) -> BTreeMap<ServiceName, Arc<HostList>> {
     let host = |(name, line): (ServerName, String)| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, _, endpoint, options @ ..] = &*words else { return None };
-        let endpoint = Endpoint::parse(endpoint).filter(|endpoint| endpoint.address.ip().is_some())?;
+        let endpoint = Endpoint::parse(endpoint).filter(|endpoint| endpoint.host_name().is_none())?;
         (!options.contains(&"disabled")).then(|| (name, Arc::new(Host::at(endpoint))))
     };
     let hosts = |section: LoadedSection| Arc::new(section.server_lines.into_iter().filter_map(host).collect());

@@ -145,7 +145,7 @@ mod tests {
         fn show(&mut self, numbers: &[u8]) {
             let host = |number: &u8| {
                 let address = Address::parse(&format!("10.0.0.{number}")).unwrap();
-                (name(*number), Arc::new(Host::at(Endpoint { address, port: 80.try_into().unwrap() })))
+                (name(*number), Arc::new(Host::at(Endpoint::Tcp { address, port: 80.try_into().unwrap() })))
             };
             let mut list: HostList = numbers.iter().map(host).collect();
             let diff = HostsDiff::between(&self.in_service, &list);

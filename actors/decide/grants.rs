@@ -48,6 +48,8 @@ pub struct Grant {
 pub struct HostGrant {
     /// The networks of hosts, in place of `discovery.host_networks`.
     pub networks: Option<Vec<IpNet>>,
+    /// The beginnings of the paths of their unix sockets; none without grants.
+    pub unix_sockets: Option<Vec<String>>,
     /// The most hosts of one service, in place of `quotas.hosts_per_service`.
     pub count: Option<usize>,
 }
@@ -126,6 +128,11 @@ impl Grants {
     /// Returns the kinds of sources that grants name.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         self.grants.iter().flat_map(|grant| grant.sources.iter().flatten()).map(String::as_str)
+    }
+
+    /// Returns whether services may have unix sockets as hosts.
+    pub fn allow_host_sockets(&self) -> bool {
+        self.grants.iter().any(|grant| grant.hosts.unix_sockets.as_ref().is_some_and(|paths| !paths.is_empty()))
     }
 
     /// Returns the hosts that the service with this name may have.

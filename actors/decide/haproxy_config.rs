@@ -97,7 +97,7 @@ fn push_servers(
         }
     }
     for (name, host) in in_file_order(hosts) {
-        push_server_line(text, definition, name, host, Some(ids));
+        push_server_line(text, definition, name, host, Some(ids), style);
     }
     if is_marked {
         let _ = writeln!(text, "{SERVERS_END}");
@@ -133,7 +133,7 @@ pub fn section_after(
     let mut after = String::with_capacity(text.len() + of_hosts.len() * SERVER_LINE_BYTES);
     after.push_str(&text[..stays_to]);
     for (name, host) in &in_file_order(hosts)[of_hosts] {
-        push_server_line(&mut after, definition, name, host, Some(ids));
+        push_server_line(&mut after, definition, name, host, Some(ids), style);
     }
     after.push_str(&text[stays_from..]);
     after.into()

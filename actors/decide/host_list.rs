@@ -190,11 +190,15 @@ fn host_of(entry: &SeenHost) -> Option<&Arc<Host>> {
     entry.host().filter(|host| host.name.is_none())
 }
 
-/// Returns the server name of an endpoint: `10.0.0.1:80`, `2001:db8::1:80`, `a.example:80`. The part after the last
-/// colon is always the port, so that no two endpoints share a name.
+/// Returns the server name of an endpoint: `10.0.0.1:80`, `2001:db8::1:80`, `a.example:80`, `unix::run:a.sock`. The part
+/// after the last colon is the port, and no address has another name in front of two colons, so that no two endpoints
+/// share a name.
 pub fn endpoint_name(endpoint: &Endpoint) -> ServerName {
-    ServerName::new(&format!("{}:{}", endpoint.address, endpoint.port))
-        .expect("an address and a port consist of the characters of a name, and of fewer than the longest one")
+    let name = match endpoint {
+        Endpoint::Tcp { address, port } => format!("{address}:{port}"),
+        Endpoint::Unix(path) => format!("unix:{}", path.as_str().replace('/', ":")),
+    };
+    ServerName::new(&name).expect("an endpoint consists of the characters of a name, and of fewer than the longest one")
 }
 
 #[cfg(test)]
@@ -203,7 +207,7 @@ mod tests {
     use crate::model::Address;
 
     fn host(address: &str, port: u16) -> Host {
-        Host::at(Endpoint { address: Address::parse(address).unwrap(), port: port.try_into().unwrap() })
+        Host::at(Endpoint::Tcp { address: Address::parse(address).unwrap(), port: port.try_into().unwrap() })
     }
 
     fn seen(key: &str, host: Result<Host, String>) -> SeenHost {
@@ -218,6 +222,9 @@ mod tests {
     fn servers_are_named_after_their_endpoints() {
         let list = [seen("a", Ok(host("10.0.0.1", 80))), seen("b", Ok(host("2001:db8::1", 80)))];
         assert_eq!(names(&assemble(&list, &GoodEntries::new())), ["10.0.0.1:80", "2001:db8::1:80"]);
+        let name = |endpoint: &str| endpoint_name(&Endpoint::parse(endpoint).unwrap()).to_string();
+        assert_eq!(name("unix@/run/web/a.sock"), "unix::run:web:a.sock");
+        assert_ne!(name("unix@/80"), name("unix:80"));
     }
 
     #[test]

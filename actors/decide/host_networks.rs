@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::grants::HostGrant;
-use crate::model::{Address, Endpoint, Host, HostList, SeenHost};
+use crate::model::{Address, Endpoint, Host, HostList, SeenHost, SocketPath};
 
 /// Which addresses hosts may have (`discovery.host_networks`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +18,12 @@ pub struct HostNetworks {
     allowed: Option<Vec<IpNet>>,
     /// The networks that the service's grant names, in place of `allowed`.
     granted: Option<Vec<IpNet>>,
+    /// The beginnings of the paths of unix sockets that the service's grant names.
+    granted_sockets: Vec<String>,
     /// The listeners of this daemon and the Runtime APIs that it uses.
     own: Vec<OwnListener>,
+    /// The unix sockets among them, each with what it is.
+    own_sockets: Vec<(PathBuf, &'static str)>,
 }
 
 /// A listener that no host may be.
@@ -37,10 +42,11 @@ impl HostNetworks {
         Self { allowed: Some(networks), ..Self::default() }
     }
 
-    /// Allows the networks of this grant, if it names some, in place of those of the settings.
+    /// Allows the networks of this grant, if it names some, in place of those of the settings, and its unix sockets.
     #[must_use]
-    pub fn granted(&self, HostGrant { networks, .. }: &HostGrant) -> Self {
-        Self { granted: networks.clone(), ..self.clone() }
+    pub fn granted(&self, HostGrant { networks, unix_sockets, .. }: &HostGrant) -> Self {
+        let granted_sockets = unix_sockets.clone().unwrap_or_default();
+        Self { granted: networks.clone(), granted_sockets, ..self.clone() }
     }
 
     /// Refuses hosts at a listener of this machine. `local` are the addresses of this machine, at each of which a
@@ -65,12 +71,37 @@ impl HostNetworks {
         self
     }
 
+    /// Refuses hosts at this unix socket, whatever a grant allows.
+    #[must_use]
+    pub fn without_socket(mut self, what: &'static str, path: &Path) -> Self {
+        // The components of a path are the same in each spelling.
+        self.own_sockets.push((path.components().collect(), what));
+        self
+    }
+
     /// Checks the address of a host.
     ///
     /// # Errors
     /// Why it may not be one.
-    pub fn check(&self, Endpoint { address, port }: &Endpoint) -> Result<(), String> {
-        self.check_reach(address, *port)?;
+    pub fn check(&self, endpoint: &Endpoint) -> Result<(), String> {
+        match endpoint {
+            Endpoint::Tcp { address, port } => self.check_tcp(address, *port),
+            Endpoint::Unix(path) => self.check_socket(path),
+        }
+    }
+
+    fn check_socket(&self, path: &SocketPath) -> Result<(), String> {
+        if let Some((_, what)) = self.own_sockets.iter().find(|(own, _)| own == Path::new(path.as_str())) {
+            return Err(format!("{path} is {what}"));
+        }
+        match self.granted_sockets.iter().any(|granted| path.as_str().starts_with(granted)) {
+            true => Ok(()),
+            false => Err(format!("{path} needs a grant of \"host_unix_sockets\" (grants)")),
+        }
+    }
+
+    fn check_tcp(&self, address: &Address, port: NonZeroU16) -> Result<(), String> {
+        self.check_reach(address, port)?;
         let (allowed, key) = match (&self.granted, &self.allowed) {
             (Some(granted), _) => (granted, "the service's grant (grants, host_networks)"),
             (None, Some(allowed)) => (allowed, "discovery.host_networks"),
@@ -110,7 +141,7 @@ impl HostNetworks {
             Some(own) if own.addresses.is_none() => {
                 Err(format!("{address} may be {}, which has the port {port} and a host name in the settings", own.what))
             }
-            Some(own) => Err(format!("{} is {}", Endpoint { address: address.clone(), port }, own.what)),
+            Some(own) => Err(format!("{} is {}", Endpoint::Tcp { address: address.clone(), port }, own.what)),
             None => Ok(()),
         }
     }
@@ -199,7 +230,7 @@ mod tests {
     #[test]
     fn networks_of_a_grant_replace_those_of_the_settings() {
         let networks = |text: &str| vec![text.parse::<IpNet>().unwrap()];
-        let granted = |text| HostGrant { networks: Some(networks(text)), count: None };
+        let granted = |text| HostGrant { networks: Some(networks(text)), ..HostGrant::default() };
         for base in [HostNetworks::default(), HostNetworks::only(networks("10.1.0.0/16"))] {
             let own = base.granted(&granted("10.2.0.0/16"));
             assert_eq!(check(&own, "10.2.0.1:80"), Ok(()));
@@ -207,6 +238,18 @@ mod tests {
             assert!(check(&base.granted(&granted("0.0.0.0/0")), "169.254.169.254:80").is_err());
             assert_eq!(own.granted(&HostGrant::default()), base);
         }
+    }
+
+    #[test]
+    fn unix_sockets_need_a_grant() {
+        let base = HostNetworks::default().without_socket("the Runtime API", Path::new("/run/web//./haproxy.sock"));
+        assert!(check(&base, "unix@/run/web/a.sock").is_err_and(|error| error.contains("host_unix_sockets")));
+        let granted = HostGrant { unix_sockets: Some(vec!["/run/web/".to_owned()]), ..HostGrant::default() };
+        let own = base.granted(&granted);
+        assert_eq!(check(&own, "unix@/run/web/a.sock"), Ok(()));
+        assert!(check(&own, "unix@/run/web.sock").is_err());
+        assert!(check(&own, "unix@/run/web/haproxy.sock").is_err_and(|error| error.contains("Runtime API")));
+        assert!(check(&own.granted(&HostGrant::default()), "unix@/run/web/a.sock").is_err());
     }
 
     #[test]

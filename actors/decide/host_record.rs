@@ -16,13 +16,14 @@ use super::option_policy::OptionPolicy;
 use super::text::{is_blank, json_from, text_from};
 use crate::limits::{HOST_OPTION_WORDS_MAX, NAME_LENGTH_MAX};
 use crate::model::{
-    Address, AdminState, DefinitionKey, Endpoint, Host, HostLabels, HostRecord, InvalidName, ServerName, Word,
+    Address, AdminState, DefinitionKey, Endpoint, Host, HostLabels, HostRecord, InvalidName, ServerName, SocketPath,
+    Word,
 };
 
 /// The keys that a line may have after its address, `key=value` each.
 const LINE_KEYS: [&str; 7] = ["weight", "backup", "priority", "name", "cookie", "state", "tags"];
 
-/// Reads `{"address": "10.0.0.1", "port": 8080, ...}`.
+/// Reads `{"address": "10.0.0.1", "port": 8080, ...}`, or `{"address": "unix@/run/a.sock", ...}`.
 ///
 /// # Errors
 /// Every mistake, with its key.
@@ -31,6 +32,14 @@ pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<HostRecor
         return Err(format!("a host is a JSON object with \"address\" and \"port\", not {}", described(value)));
     };
     let mut mistakes = Vec::new();
+    if let Some(path) = keys.get("address").and_then(Value::as_str).and_then(SocketPath::in_address) {
+        if keys.get("port").is_some_and(|port| !port.is_null()) {
+            mistakes.push("\"port\": a unix socket has none".to_owned());
+        }
+        let endpoint = path.map(Endpoint::Unix);
+        let endpoint = endpoint.map_err(|reason| mistakes.push(format!("\"address\": {reason}"))).ok();
+        return finish(endpoint, keys, policy, mistakes);
+    }
     let address = match keys.get("address") {
         None | Some(Value::Null) => Err("the key \"address\" is missing".to_owned()),
         Some(Value::String(text)) => host_address(text).map_err(|reason| format!("\"address\": {reason}")),
@@ -41,7 +50,7 @@ pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<HostRecor
         Some(value) => port_of(value).map_err(|reason| format!("\"port\": {reason}")),
     };
     let endpoint = match (address, port) {
-        (Ok(address), Ok(port)) => Some(Endpoint { address, port }),
+        (Ok(address), Ok(port)) => Some(Endpoint::Tcp { address, port }),
         (address, port) => {
             mistakes.extend(address.err().into_iter().chain(port.err()));
             None
@@ -80,10 +89,10 @@ pub fn from_child(
     let port = port.ok_or_else(|| {
         "no port: neither the name nor the data has one, and the definition no \"remote_port\"".to_owned()
     })?;
-    finish(Some(Endpoint { address, port }), &keys, policy, Vec::new())
+    finish(Some(Endpoint::Tcp { address, port }), &keys, policy, Vec::new())
 }
 
-/// Reads a line of a file: `host:port`, IPv6 as `[::1]:80`, then any of `weight=10 backup=true name=a cookie=b
+/// Reads a line of a file: `host:port`, IPv6 as `[::1]:80`, or `unix@/run/a.sock`, then any of `weight=10 backup=true name=a cookie=b
 /// state=drain`. Returns `None` for a blank line and a comment.
 ///
 /// # Errors
@@ -91,8 +100,7 @@ pub fn from_child(
 pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<HostRecord>, String> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let Some(first) = words.next() else { return Ok(None) };
-    let (address, port) = split_endpoint(first)?;
-    let port = port.ok_or_else(|| "it has no port; write host:port".to_owned())?;
+    let endpoint = line_endpoint(first)?;
     let mut keys = Map::new();
     let mut mistakes = Vec::new();
     for word in words {
@@ -106,13 +114,22 @@ pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<HostRecord>
             _ => mistakes.push(format!("a word after the address is none of {}=", LINE_KEYS.join("=, "))),
         }
     }
-    finish(Some(Endpoint { address, port }), &keys, policy, mistakes).map(Some)
+    finish(Some(endpoint), &keys, policy, mistakes).map(Some)
+}
+
+/// Reads the first word of a line.
+fn line_endpoint(text: &str) -> Result<Endpoint, String> {
+    if let Some(path) = SocketPath::in_address(text) {
+        return path.map(Endpoint::Unix).map_err(|reason| reason.to_string());
+    }
+    let (address, port) = split_endpoint(text)?;
+    let port = port.ok_or_else(|| "it has no port; write host:port".to_owned())?;
+    Ok(Endpoint::Tcp { address, port })
 }
 
 /// Returns the endpoint at the beginning of a line of a file, which may be invalid otherwise.
 pub fn endpoint_in_line(line: &str) -> Option<Endpoint> {
-    let (address, port) = split_endpoint(line.split_whitespace().next()?).ok()?;
-    Some(Endpoint { address, port: port? })
+    line_endpoint(line.split_whitespace().next()?).ok()
 }
 
 /// Completes a host with all keys beyond the endpoint, or returns all mistakes in one text.

@@ -73,7 +73,7 @@ mod tests {
     }
 
     fn list(names: &[&str]) -> Arc<HostList> {
-        let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
+        let endpoint = Endpoint::Tcp { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
         Arc::new(names.iter().map(|text| (name(text), Host::at(endpoint.clone()).into())).collect())
     }
 

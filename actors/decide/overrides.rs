@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn list(state: AdminState) -> HostList {
-        let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
+        let endpoint = Endpoint::Tcp { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
         HostList::from_iter([(name(), Host { state, ..Host::at(endpoint) }.into())])
     }
 

@@ -12,8 +12,8 @@ const DRAIN: u16 = 0x08;
 /// Returns the state of a server in a process that was just started, by its line in the file and what was sent since.
 pub fn as_started(applied: &AppliedServer) -> ObservedServer {
     ObservedServer {
-        address: applied.endpoint.address.ip(),
-        port: Some(applied.endpoint.port),
+        address: applied.endpoint.ip(),
+        port: applied.endpoint.port(),
         fqdn: None,
         admin_state: if applied.disabled_by.is_some() { MAINTENANCE } else { 0 },
         operational_state: 2,
@@ -30,8 +30,8 @@ pub fn predict(servers: &mut ObservedServers, command: &RuntimeCommand) {
     match command {
         RuntimeCommand::AddServer { endpoint, id, options, .. } => {
             let added = ObservedServer {
-                address: endpoint.address.ip(),
-                port: Some(endpoint.port),
+                address: endpoint.ip(),
+                port: endpoint.port(),
                 fqdn: None,
                 admin_state: MAINTENANCE,
                 operational_state: 0,
@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn endpoint() -> Endpoint {
-        Endpoint { address: Address::parse("10.0.0.7").unwrap(), port: 81.try_into().unwrap() }
+        Endpoint::Tcp { address: Address::parse("10.0.0.7").unwrap(), port: 81.try_into().unwrap() }
     }
 
     fn added(options: &str) -> ObservedServers {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn weight_and_address_are_as_set() {
         assert_eq!(after(added("weight 5"), RuntimeCommand::SetWeight(id(), 6)).weight, 6);
-        let moved = Endpoint { address: Address::parse("10.0.0.8").unwrap(), port: 82.try_into().unwrap() };
+        let moved = Endpoint::Tcp { address: Address::parse("10.0.0.8").unwrap(), port: 82.try_into().unwrap() };
         let server = after(added(""), RuntimeCommand::SetAddress(id(), moved.clone()));
         assert_eq!(server.endpoint(), Some(moved));
     }

@@ -25,8 +25,8 @@ use super::overlay::Departure;
 use super::scope::Scope;
 use crate::limits::RUNTIME_ADDS_MAX;
 use crate::model::{
-    ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName,
-    ServiceName, UpdateStrategy, Word,
+    Endpoint, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId,
+    ServerName, ServiceName, UpdateStrategy, Word,
 };
 
 /// The plan of one service.
@@ -133,12 +133,17 @@ pub fn plan_part(
         steps.push((name, step));
     }
     // A host that only changes its name or its slot keeps its traffic until the reload that adds the new server.
-    let is_awaited = |server: &ObservedServer| server.endpoint().is_some_and(|endpoint| awaited.contains(&endpoint));
-    let unwanted = scope.of(observed).filter(|(name, server)| !wanted.hosts.contains_key(*name) && !is_awaited(server));
+    let is_awaited = |name: &ServerName, server: &ObservedServer| {
+        endpoint_of(name, server, loaded).is_some_and(|endpoint| awaited.contains(&endpoint))
+    };
+    let is_unwanted =
+        |name: &ServerName, server: &ObservedServer| !wanted.hosts.contains_key(name) && !is_awaited(name, server);
+    let unwanted = scope.of(observed).filter(|(name, server)| is_unwanted(name, server));
     steps.extend(unwanted.map(|(name, server)| (name, Ok(removal(wanted, name, server)))));
     for (name, step) in steps {
         let in_slot = wanted.slots.and_then(|slots| slots.server_in(name)).cloned();
-        let serves_awaited = observed.get(name).filter(|server| !server.forced_maintenance() && is_awaited(server));
+        let serves_awaited =
+            observed.get(name).filter(|server| !server.forced_maintenance() && is_awaited(name, server));
         let judged = judged(step, wanted.strategy, refused.get(name));
         match judged.and_then(|step| without_move_from(serves_awaited, step)) {
             Ok(step) => plan.steps.extend(step.map(|step| Step { in_slot, ..step })),
@@ -161,6 +166,12 @@ pub fn plan_part(
         plan.reload.push(ReloadCause::Slots.because(format!("only {few}, it gets {missing_slots} more ahead of need")));
     }
     plan
+}
+
+/// Returns the endpoint of a server in HAProxy, which does not report the path of a unix socket.
+fn endpoint_of(name: &ServerName, observed: &ObservedServer, loaded: &AppliedService) -> Option<Endpoint> {
+    let applied = || loaded.servers.get(name).map(|server| server.endpoint.clone());
+    observed.endpoint().or_else(|| applied().filter(|_| observed.is_unix()))
 }
 
 /// Moves steps that disable servers to the begin: many others may take several batches. They stay behind where they would

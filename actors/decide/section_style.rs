@@ -28,6 +28,8 @@ pub struct SectionStyle {
     /// Whether servers are placed in consistent hashes by address and port. Available since HAProxy 3.0; omitted where
     /// the operator's own lines contain `hash-key`.
     pub hash_by_address: bool,
+    /// Whether servers have the option `hash-key`.
+    pub hash_keys: bool,
     /// How sections balance by default.
     pub balance: Balance,
     /// Which backends derive from a set of lines.
@@ -71,6 +73,7 @@ impl SectionStyle {
             own_binds: base.own_binds,
             keeps_tables: base.local_peer.is_some(),
             hash_by_address: !base.mentions(HASH_KEY) && version.is_some_and(has_hash_key),
+            hash_keys: version.is_some_and(has_hash_key),
             balance: Balance::default().after(&base.defaults),
             line_sets: match base.defaults_root {
                 _ if !version.is_some_and(has_dynamic_backends) => LineSetSupport::None,

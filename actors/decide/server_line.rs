@@ -2,21 +2,29 @@
 
 use std::fmt::Write;
 
+use super::capabilities::HASH_BY_ID;
 use super::config_lines::default_server;
 use super::config_text::INDENT;
 use super::quoting::quoted;
+use super::section_style::SectionStyle;
 use super::server_ids::ServerIds;
 use super::server_options::contains;
-use crate::model::{AdminState, Host, PersistentId, ServerName, ServiceDefinition, Word};
+use crate::model::{AdminState, Endpoint, Host, PersistentId, ServerName, ServiceDefinition, Word};
 
 /// The approximate length of a server's line.
 pub(super) const SERVER_LINE_BYTES: usize = 128;
 
 /// Returns one server's line, without its line feed, and without an id where there are no `ids`. The file cannot
 /// express drain: such a server starts in maintenance, so that it gets no traffic before its drain is set.
-pub fn server_line(definition: &ServiceDefinition, name: &ServerName, host: &Host, ids: Option<&ServerIds>) -> String {
+pub fn server_line(
+    definition: &ServiceDefinition,
+    name: &ServerName,
+    host: &Host,
+    ids: Option<&ServerIds>,
+    style: SectionStyle,
+) -> String {
     let mut line = String::with_capacity(SERVER_LINE_BYTES);
-    push_server_line(&mut line, definition, name, host, ids);
+    push_server_line(&mut line, definition, name, host, ids, style);
     line.pop();
     line
 }
@@ -28,6 +36,7 @@ pub(super) fn push_server_line(
     name: &ServerName,
     host: &Host,
     ids: Option<&ServerIds>,
+    style: SectionStyle,
 ) {
     let _ = write!(text, "{INDENT}server {name} {}", host.endpoint);
     let words = server_words(definition, host);
@@ -37,6 +46,9 @@ pub(super) fn push_server_line(
     for word in words {
         text.push(' ');
         text.push_str(&quoted(&word));
+    }
+    if style.hash_keys && matches!(host.endpoint, Endpoint::Unix(_)) {
+        let _ = write!(text, " {}", HASH_BY_ID.join(" "));
     }
     if host.state != AdminState::Ready {
         text.push_str(" disabled");

@@ -73,7 +73,7 @@ mod tests {
 
     fn host(last: u8, backup: bool, priority: Option<u16>) -> Host {
         let address = Address::parse(&format!("10.0.0.{last}")).unwrap();
-        Host { backup, priority, ..Host::at(Endpoint { address, port: 80.try_into().unwrap() }) }
+        Host { backup, priority, ..Host::at(Endpoint::Tcp { address, port: 80.try_into().unwrap() }) }
     }
 
     fn positions(hosts: Vec<Host>, to_all: bool) -> Vec<Option<u16>> {

@@ -79,10 +79,10 @@ impl Slot {
     }
 
     /// Returns the host of the slot while it is free. It keeps the last address, so that its host can come back without
-    /// an address change; but never a host name, because the address of such a server cannot be set at run time.
+    /// an address change; but never a host name or a unix socket, because the address of such a server cannot be set at run time.
     fn free_host(&self) -> Host {
         match &self.tenant {
-            Some(Tenant { host, .. }) if matches!(host.endpoint.address, Address::Ip(_)) => {
+            Some(Tenant { host, .. }) if host.endpoint.ip().is_some() => {
                 Host { state: AdminState::Maint, ..Host::clone(host) }
             }
             _ => Host { state: AdminState::Maint, ..Host::at(placeholder()) },
@@ -92,7 +92,7 @@ impl Slot {
 
 /// Returns the address of a slot that was never used. It gets no connections, because the slot is in maintenance.
 fn placeholder() -> Endpoint {
-    Endpoint { address: Address::Ip(Ipv4Addr::LOCALHOST.into()), port: NonZeroU16::MIN }
+    Endpoint::Tcp { address: Address::Ip(Ipv4Addr::LOCALHOST.into()), port: NonZeroU16::MIN }
 }
 
 impl SlotTable {

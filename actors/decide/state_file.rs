@@ -13,7 +13,7 @@ use super::applied_service::applied_server;
 use super::deployment::SectionSpec;
 use super::haproxy_config::{SectionStyle, section_header};
 use super::servers_state::{ServerRow, ServerRows};
-use crate::model::{AdminState, Host, HostList, ObservedServer, ServerName, ServiceName};
+use crate::model::{AdminState, Endpoint, Host, HostList, ObservedServer, ServerName, ServiceName};
 
 /// A state file without servers: only the number of its format. HAProxy warns of one that is empty or missing.
 pub const NOTHING_KNOWN: &str = "1\n";
@@ -131,6 +131,10 @@ impl Carried<'_> {
 /// Returns whether the host should be ready, and its server is ready at the same address, or with the same name: HAProxy
 /// resolves it again when it reads its file, and uses the last address where that fails.
 fn is_ready_there(host: &Host, observed: &ObservedServer) -> bool {
-    let is_ready = host.state == AdminState::Ready && observed.admin_state == 0 && observed.address.is_some();
-    is_ready && observed.endpoint().as_ref() == Some(&host.endpoint)
+    let is_ready = host.state == AdminState::Ready && observed.admin_state == 0;
+    is_ready
+        && match &host.endpoint {
+            Endpoint::Tcp { .. } => observed.address.is_some() && observed.endpoint().as_ref() == Some(&host.endpoint),
+            Endpoint::Unix(_) => observed.is_unix(),
+        }
 }

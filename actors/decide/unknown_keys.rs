@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn seen(key: &str, unknown_keys: &[&str]) -> SeenHost {
-        let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
+        let endpoint = Endpoint::Tcp { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
         let unknown_keys = unknown_keys.iter().map(|key| (*key).into()).collect();
         SeenHost::of_record(key, Ok(HostRecord { unknown_keys, ..Host::at(endpoint).into() }))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::server_line::default_server_words;
 use super::server_options::contains;
-use crate::model::{Address, HostList, ObservedServers, ServerName, ServiceDefinition, Word};
+use crate::model::{HostList, ObservedServers, ServerName, ServiceDefinition, Word};
 
 /// A section that HAProxy has.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +27,8 @@ impl<'a> SectionNames<'a> {
         let has_resolvers =
             [self.inherited, &of_all, &self.definition.server_options].iter().any(|words| contains(words, "resolvers"));
         self.hosts.iter().filter(move |_| !has_resolvers).filter_map(move |(server, host)| {
-            match &host.endpoint.address {
-                Address::Name(name)
-                    if self.observed.get(server)?.is_unresolved() && !contains(&host.options, "resolvers") =>
-                {
+            match host.endpoint.host_name() {
+                Some(name) if self.observed.get(server)?.is_unresolved() && !contains(&host.options, "resolvers") => {
                     Some((server, name))
                 }
                 _ => None,
@@ -77,7 +75,7 @@ mod tests {
     }
 
     fn host(address: &str) -> Arc<Host> {
-        Host::at(Endpoint { address: Address::parse(address).unwrap(), port: 80.try_into().unwrap() }).into()
+        Host::at(Endpoint::parse(&format!("{address}:80")).unwrap()).into()
     }
 
     fn observed(fqdn: Option<&str>, admin_state: u16) -> ObservedServer {

@@ -191,7 +191,8 @@ async fn continued_sections(
 ) -> Option<BTreeMap<ServiceName, BoundSection>> {
     let file = config_file.read().await.ok()?;
     let specs = candidate.sections.iter().map(|(name, section)| (name.clone(), section.section.spec.clone())).collect();
-    let continued = continued_file::continued_sections(&file, &candidate.whole().text.joined(), &specs)?;
+    let continued =
+        continued_file::continued_sections(&file, &candidate.whole().text.joined(), &specs, candidate.context.style)?;
     let bound = |(name, spec): (ServiceName, SectionSpec)| {
         let descriptors = candidate.sections.get(&name)?.section.descriptors.clone();
         Some((name, BoundSection::new(spec, descriptors)))

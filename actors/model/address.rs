@@ -8,8 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// An IP address or a DNS host name. No other kind of HAProxy address (`unix@`, `fd@`, `abns@`, `${ENV}`, `*`, a path)
-/// can be represented.
+use super::SocketPath;
+
+/// An IP address or a DNS host name. No other kind of HAProxy address (`fd@`, `abns@`, `${ENV}`, `*`) can be represented;
+/// a unix socket is an [`Endpoint`] without an address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Address {
@@ -88,33 +90,76 @@ impl From<Address> for String {
     }
 }
 
-/// An address with a port, which identifies a host.
+/// What identifies a host: the place where it accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// The address.
-    pub address: Address,
-    /// The TCP port.
-    pub port: NonZeroU16,
+#[serde(untagged)]
+pub enum Endpoint {
+    /// A TCP port.
+    Tcp {
+        /// The address.
+        address: Address,
+        /// The port.
+        port: NonZeroU16,
+    },
+    /// A unix socket on the machine of HAProxy.
+    Unix(SocketPath),
 }
 
 impl Endpoint {
     /// Parses the form in HAProxy's file; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some(path) = SocketPath::in_address(text) {
+            return path.ok().map(Self::Unix);
+        }
         let (address, port) = text.rsplit_once(':')?;
         // Rust's numbers may have a sign; HAProxy's port with one is relative to the client's.
         if !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        Some(Self { address: Address::parse(address).ok()?, port: port.parse().ok()? })
+        Some(Self::Tcp { address: Address::parse(address).ok()?, port: port.parse().ok()? })
+    }
+
+    /// Returns its IP address; `None` for a host name and a unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp { address, .. } => address.ip(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Returns its host name, if it has one instead of an IP address.
+    pub fn host_name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Tcp { address: Address::Name(name), .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Returns its port; `None` for a unix socket.
+    pub fn port(&self) -> Option<NonZeroU16> {
+        match self {
+            Self::Tcp { port, .. } => Some(*port),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Returns its address without the port, as a host has it under `address`.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp { address, .. } => address.to_string(),
+            Self::Unix(path) => path.to_string(),
+        }
     }
 }
 
 impl fmt::Display for Endpoint {
-    /// Writes `10.0.0.1:80`, `[2001:db8::1]:80` or `a.example:80`: the form in HAProxy's file and on its socket.
+    /// Writes `10.0.0.1:80`, `[2001:db8::1]:80`, `a.example:80` or `unix@/run/a.sock`: the form in HAProxy's file and on
+    /// its socket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.address {
-            Address::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
-            address => write!(f, "{address}:{}", self.port),
+        match self {
+            Self::Tcp { address: Address::Ip(IpAddr::V6(ip)), port } => write!(f, "[{ip}]:{port}"),
+            Self::Tcp { address, port } => write!(f, "{address}:{port}"),
+            Self::Unix(path) => path.fmt(f),
         }
     }
 }
@@ -137,10 +182,15 @@ mod tests {
 
     #[test]
     fn endpoint_is_parsed_as_it_is_written() {
-        for text in ["10.0.0.1:80", "[2001:db8::1]:80", "a.example:65535"] {
-            assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
+        for text in ["10.0.0.1:80", "[2001:db8::1]:80", "a.example:65535", "unix@/run/web.sock"] {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!(endpoint.to_string(), text);
+            let json = serde_json::to_string(&endpoint).unwrap();
+            assert_eq!(serde_json::from_str::<Endpoint>(&json).unwrap(), endpoint, "{json}");
         }
-        for text in ["", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", ":80", "10.0.0.1:+80", "/run/web.sock", "fd@3"] {
+        for text in
+            ["", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", ":80", "10.0.0.1:+80", "/run/web.sock", "fd@3", "unix@run/x"]
+        {
             assert_eq!(Endpoint::parse(text), None, "{text}");
         }
     }

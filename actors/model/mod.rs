@@ -26,6 +26,7 @@ pub mod route;
 pub mod runtime_command;
 pub mod server_state;
 pub mod service;
+pub mod socket_path;
 pub mod update;
 pub mod word;
 
@@ -67,5 +68,6 @@ pub use service::{
     Annotation, HTTP_PORT, MaxRemoval, RawDefinition, Removal, SectionSettings, ServiceDefinition, ServiceLifeCycle,
     SourceKind, SourceSpec,
 };
+pub use socket_path::{InvalidSocketPath, SocketPath};
 pub use update::{ServiceUpdate, SlotRules, UpdateChoice, UpdateStrategy};
 pub use word::{InvalidWord, Word};

@@ -72,7 +72,7 @@ pub struct ProcessInfo {
 pub struct ObservedServer {
     /// `srv_addr`; `None` where it is `-`: a host name that does not resolve, or a Unix socket.
     pub address: Option<IpAddr>,
-    /// `srv_port`; `None` where it is 0: HAProxy uses the port that the client connected to.
+    /// `srv_port`; `None` where it is 0: a Unix socket, or HAProxy uses the port that the client connected to.
     pub port: Option<NonZeroU16>,
     /// `srv_fqdn`: the host name the server was configured with, where it was.
     pub fqdn: Option<Arc<str>>,
@@ -123,20 +123,31 @@ impl ObservedServer {
         Some(Host { options, ..Host::at(self.endpoint()?) })
     }
 
-    /// Returns whether it has this address and port.
+    /// Returns whether it has this address and port. HAProxy does not report the path of a unix socket.
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
-        self.port == Some(endpoint.port) && self.address.map(Address::Ip).as_ref() == Some(&endpoint.address)
+        match endpoint {
+            Endpoint::Tcp { address, port } => {
+                self.port == Some(*port) && self.address.map(Address::Ip).as_ref() == Some(address)
+            }
+            Endpoint::Unix(_) => self.is_unix(),
+        }
+    }
+
+    /// Returns whether it has a unix socket in place of an address and port.
+    pub fn is_unix(&self) -> bool {
+        self.address.is_none() && self.port.is_none() && self.fqdn.is_none()
     }
 
     /// Sets the address and port.
     pub fn move_to(&mut self, endpoint: &Endpoint) {
-        (self.address, self.port) = (endpoint.address.ip(), Some(endpoint.port));
+        (self.address, self.port) = (endpoint.ip(), endpoint.port());
     }
 
-    /// Returns its endpoint as configured: with its host name, where it has one, instead of the resolved address.
+    /// Returns its endpoint as configured: with its host name, where it has one, instead of the resolved address. `None`
+    /// for a unix socket, whose path HAProxy does not report.
     pub fn endpoint(&self) -> Option<Endpoint> {
         let name = self.fqdn.clone().map(Address::Name);
-        Some(Endpoint { address: name.or(self.address.map(Address::Ip))?, port: self.port? })
+        Some(Endpoint::Tcp { address: name.or(self.address.map(Address::Ip))?, port: self.port? })
     }
 
     /// Returns its state.

@@ -85,7 +85,8 @@ impl RuntimeCommand {
             Self::SetMaintenance(server) => write!(out, "set server {server} state maint"),
             Self::SetWeight(server, weight) => write!(out, "set server {server} weight {weight}"),
             Self::SetAddress(server, endpoint) => {
-                write!(out, "set server {server} addr {} port {}", endpoint.address, endpoint.port)
+                write!(out, "set server {server} addr {}", endpoint.address())?;
+                endpoint.port().map_or(Ok(()), |port| write!(out, " port {port}"))
             }
             Self::DeleteServer(server) => write!(out, "del server {server}"),
         }

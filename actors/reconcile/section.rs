@@ -19,8 +19,8 @@ use crate::decide::scope::Scope;
 use crate::decide::server_ids::ServerIds;
 use crate::decide::unresolved::SectionNames;
 use crate::model::{
-    Address, AdminState, Descriptors, Host, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand,
-    ServerName, ServerState, ServiceDefinition, Word,
+    AdminState, Descriptors, Host, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand, ServerName,
+    ServerState, ServiceDefinition, Word,
 };
 use crate::port::Answer;
 
@@ -143,7 +143,7 @@ impl Attempts {
 }
 
 fn have_names(hosts: &HostList) -> bool {
-    hosts.values().any(|host| matches!(host.endpoint.address, Address::Name(_)))
+    hosts.values().any(|host| host.endpoint.host_name().is_some())
 }
 
 impl Section {

@@ -14,8 +14,8 @@ use proxymgr_actors::decide::proxy_plan::{DisabledBy, Refusal, ServicePlan, Step
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::limits::RUNTIME_ADDS_MAX;
 use proxymgr_actors::model::{
-    AdminState, Host, HostList, InBase, PlanClass, ReloadReason, RuntimeCommand, ServerName, ServiceDefinition,
-    UpdateStrategy,
+    AdminState, Endpoint, Host, HostList, InBase, PlanClass, ReloadReason, RuntimeCommand, ServerName,
+    ServiceDefinition, UpdateStrategy,
 };
 
 fn hosts() -> impl Strategy<Value = HostList> {
@@ -24,7 +24,7 @@ fn hosts() -> impl Strategy<Value = HostList> {
     proptest::collection::vec(one, 0..8).prop_map(|drawn| {
         let named = |(name, last, port, weight, state)| {
             let mut host = host(&format!("10.0.0.{last}"));
-            host.endpoint.port = std::num::NonZeroU16::new(port).unwrap();
+            host.endpoint = Endpoint::parse(&format!("10.0.0.{last}:{port}")).unwrap();
             host.weight = weight;
             host.state = state;
             (ServerName::new(&format!("s{name}")).unwrap(), host.into())
@@ -236,6 +236,49 @@ fn change_to_a_host_name_needs_a_reload() {
     named.iter_mut().for_each(|(_, there)| *there = host("a.example").into());
     let plan = proxy.plan(&definition, &named, (3, 0));
     assert_eq!(words(&plan), ["server a: it is now at the host name a.example, which cannot be set at run time"]);
+}
+
+/// Creates servers at unix sockets, by name.
+fn at_sockets(sockets: &[(&str, &str)]) -> HostList {
+    let host = |path| Host::at(Endpoint::parse(&format!("unix@{path}")).unwrap()).into();
+    sockets.iter().map(|(name, path)| (ServerName::new(name).unwrap(), host(path))).collect()
+}
+
+#[test]
+fn unix_socket_is_added_at_run_time() {
+    let (definition, before) = (definition(&[], "check"), at_sockets(&[("a", "/run/a.sock")]));
+    let mut proxy = Proxy::started_with(&definition, &before);
+    assert_eq!(proxy.plan(&definition, &before, (2, 6)), ServicePlan::default());
+    let both = at_sockets(&[("a", "/run/a.sock"), ("b", "/run/b.sock")]);
+    let plan = proxy.plan(&definition, &both, (2, 6));
+    assert!(
+        plan.reload.is_empty()
+            && plan.steps[0].commands[0].to_string().starts_with("add server web/b unix@/run/b.sock id ")
+    );
+    proxy.carry_out(&plan, &both);
+    assert_eq!(proxy.plan(&definition, &both, (2, 6)), ServicePlan::default());
+    assert_eq!(proxy.plan(&definition, &both, (2, 2)), ServicePlan::default());
+}
+
+#[test]
+fn change_of_a_unix_socket_needs_a_reload() {
+    let definition = definition(&[], "");
+    let (socket, address) = (at_sockets(&[("a", "/run/a.sock")]), list(&["a"]));
+    for (before, after, reason) in [
+        (
+            &socket,
+            &at_sockets(&[("a", "/run/b.sock")]),
+            "server a: it is now at unix@/run/b.sock, which cannot be set at run time",
+        ),
+        (&address, &socket, "server a: it is now at unix@/run/a.sock, which cannot be set at run time"),
+        (&socket, &address, "server a: it was at unix@/run/a.sock, which cannot be changed at run time"),
+    ] {
+        let plan = Proxy::started_with(&definition, before).plan(&definition, after, (3, 0));
+        assert_eq!((words(&plan), plan.steps), (vec![reason.to_owned()], Vec::new()));
+    }
+    let renamed = at_sockets(&[("b", "/run/a.sock")]);
+    let plan = Proxy::started_with(&definition, &socket).plan(&definition, &renamed, (2, 2));
+    assert_eq!((plan.steps.len(), plan.reload.len()), (0, 1), "a serves the socket of b until the reload");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use proxymgr_actors::model::{
 
 fn endpoint(text: &str) -> Endpoint {
     let (address, port) = text.rsplit_once(':').unwrap();
-    Endpoint { address: Address::parse(address).unwrap(), port: port.parse().unwrap() }
+    Endpoint::Tcp { address: Address::parse(address).unwrap(), port: port.parse().unwrap() }
 }
 
 fn server(text: &str) -> ServerName {
@@ -298,7 +298,13 @@ fn operator_allowed_id_replaces_ours() {
         &policy,
     )
     .unwrap();
-    let line = server_line(&definition, &ServerName::new("a").unwrap(), &host.host, Some(&ServerIds::default()));
+    let line = server_line(
+        &definition,
+        &ServerName::new("a").unwrap(),
+        &host.host,
+        Some(&ServerIds::default()),
+        SectionStyle::default(),
+    );
     assert_eq!(line.trim(), "server a 10.0.0.1:80 id 7");
 }
 

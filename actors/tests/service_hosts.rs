@@ -22,7 +22,7 @@ fn at(unix_ms: u64) -> Moment {
 
 fn host(number: u8) -> Host {
     let address = Address::parse(&format!("10.0.0.{number}")).unwrap();
-    Host::at(Endpoint { address, port: 80.try_into().unwrap() })
+    Host::at(Endpoint::Tcp { address, port: 80.try_into().unwrap() })
 }
 
 fn name(number: u8) -> ServerName {

@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use proxymgr_actors::decide::quoting::split_line;
-use proxymgr_actors::model::{Address, Endpoint, ProxyVersion, ServerName, ServiceName, Word};
+use proxymgr_actors::model::{Endpoint, ProxyVersion, ServerName, ServiceName, Word};
 use proxymgr_actors::port::ConfigMessage;
 
 use super::references::References;
@@ -298,14 +298,14 @@ impl Reader<'_> {
         let reading = Reading { version, at_run_time: false, http: section.lines.http, server: name, taken: &taken };
         options.read(words, reading).map_err(in_server)?;
         options.finish(name, verify_by_default).map_err(in_server)?;
-        let (resolved, fqdn) = match &endpoint.address {
-            Address::Ip(ip) => (Some(Some(*ip)), None),
-            Address::Name(fqdn) => (resolve(fqdn, options.init_addr.as_deref(), names), Some(fqdn.clone())),
+        let (resolved, fqdn) = match endpoint.host_name() {
+            None => (Some(endpoint.ip()), None),
+            Some(fqdn) => (resolve(fqdn, options.init_addr.as_deref(), names), Some(fqdn.clone())),
         };
-        let server = Server::configured(resolved.flatten(), endpoint.port, fqdn, &options);
+        let server = Server::configured(resolved.flatten(), endpoint.port(), fqdn, &options);
         section.servers.insert(server_name, (line, server));
         if resolved.is_none() {
-            let text = in_server(format!("could not resolve address '{}'.", endpoint.address));
+            let text = in_server(format!("could not resolve address '{}'.", endpoint.address()));
             self.unresolved.push(ConfigMessage { line: Some(line), text });
         }
         if let Some(track) = &options.track {
@@ -370,9 +370,14 @@ impl Reader<'_> {
 
 impl Server {
     /// Creates a server as the file configures it.
-    fn configured(address: Option<IpAddr>, port: NonZeroU16, fqdn: Option<Arc<str>>, options: &ServerOptions) -> Self {
+    fn configured(
+        address: Option<IpAddr>,
+        port: Option<NonZeroU16>,
+        fqdn: Option<Arc<str>>,
+        options: &ServerOptions,
+    ) -> Self {
         let disabled = if options.disabled == Some(true) { FORCED_MAINTENANCE | CONFIGURED_MAINTENANCE } else { 0 };
-        let unresolved = if address.is_none() { RESOLUTION_MAINTENANCE } else { 0 };
+        let unresolved = if address.is_none() && fqdn.is_some() { RESOLUTION_MAINTENANCE } else { 0 };
         Self::new(address, port, fqdn, disabled | unresolved, options)
     }
 }

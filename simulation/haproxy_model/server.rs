@@ -13,7 +13,7 @@ use super::{ANY_MAINTENANCE, FORCED_DRAIN, Server};
 impl Server {
     pub(super) fn new(
         address: Option<IpAddr>,
-        port: NonZeroU16,
+        port: Option<NonZeroU16>,
         fqdn: Option<Arc<str>>,
         admin: u16,
         options: &ServerOptions,
@@ -49,7 +49,7 @@ impl Server {
     pub(super) fn settle(&mut self) {
         if let Some((address, port)) = self.next.take() {
             self.address = Some(address);
-            self.port = port;
+            self.port = Some(port);
         }
     }
 
@@ -61,7 +61,7 @@ impl Server {
         let stopped = self.admin & ANY_MAINTENANCE != 0 || !self.up;
         ObservedServer {
             address: self.address,
-            port: Some(self.port),
+            port: self.port,
             fqdn: self.fqdn.clone(),
             admin_state: self.admin,
             operational_state: if stopped { 0 } else { 2 },

@@ -194,7 +194,7 @@ pub async fn wait(seconds: u64) {
 /// Returns a host at 10.0.0.N:80.
 pub fn host(number: u8) -> Host {
     let address = Address::parse(&format!("10.0.0.{number}")).expect("four numbers are an address");
-    Host::at(Endpoint { address, port: 80.try_into().expect("80 is a port") })
+    Host::at(Endpoint::Tcp { address, port: 80.try_into().expect("80 is a port") })
 }
 
 fn seen_host(number: u8) -> SeenHost {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::decide::base;
-use proxymgr_actors::decide::capabilities::Capabilities;
+use proxymgr_actors::decide::capabilities::{Capabilities, HASH_BY_ID};
 use proxymgr_actors::decide::haproxy_config::SectionStyle;
 use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
 use proxymgr_actors::decide::overlay::Overlay;
@@ -247,11 +247,16 @@ fn loaded_server(line: &str) -> Option<AppliedServer> {
         [id, number, options @ ..] if id.as_str() == "id" => (number.as_str().parse::<u32>().ok(), options),
         options => (None, options),
     };
-    let (options, weight) = split_weight(match options {
+    let (endpoint, id) = (Endpoint::parse(endpoint.as_str())?, id.and_then(|id| PersistentId::try_from(id).ok()));
+    let options = match options {
         [options @ .., last] if last.as_str() == "disabled" => options,
         options => options,
+    };
+    let (options, weight) = split_weight(match (&endpoint, options) {
+        // They are no options of the host.
+        (Endpoint::Unix(_), [options @ .., key, id]) if [key.as_str(), id.as_str()] == HASH_BY_ID => options,
+        (_, options) => options,
     });
-    let (endpoint, id) = (Endpoint::parse(endpoint.as_str())?, id.and_then(|id| PersistentId::try_from(id).ok()));
     Some(AppliedServer { endpoint, options, id, weight, priority: None, disabled_by: None })
 }
 
@@ -266,6 +271,12 @@ mod tests {
         let words: Vec<&str> = server.options.iter().map(|word| word.as_str()).collect();
         assert_eq!(words, ["check", "inter", "2s", "backup"]);
         assert_eq!((server.id.map(PersistentId::get), server.weight), (Some(70_000), Some(5)));
+    }
+
+    #[test]
+    fn hash_key_of_a_unix_socket_is_no_option_of_its_host() {
+        let server = loaded_server("    server a unix@/run/a.sock id 70000 check hash-key id disabled").unwrap();
+        assert_eq!(server.options.iter().map(|word| word.as_str()).collect::<Vec<_>>(), ["check"]);
     }
 
     #[test]

@@ -93,7 +93,7 @@ mod tests {
         let service = ServiceState { desired: 1, servers: Arc::new(servers.into()), ..ServiceState::default() };
         let severity = |hosts: &[&str]| {
             let host =
-                Host::at(Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
+                Host::at(Endpoint::Tcp { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
             let hosts: HostList = hosts.iter().map(|host_name| (name(host_name), host.clone().into())).collect();
             let watcher = WatcherState { hosts: Some(hosts.into()), ..WatcherState::default() };
             row("web", &service, Some(&watcher), 0).severity

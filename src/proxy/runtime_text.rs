@@ -5,7 +5,7 @@
 //! text.
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
-use proxymgr_actors::model::{Address, BackendCommand, Endpoint, PersistentId, RuntimeCommand, Word};
+use proxymgr_actors::model::{BackendCommand, PersistentId, RuntimeCommand, Word};
 use proxymgr_actors::port::Answer;
 
 /// Returns the command as it is sent, without the line feed.
@@ -58,11 +58,14 @@ pub(super) fn refusal(command: &RuntimeCommand, text: &str) -> Option<String> {
              give the server fewer options",
             add_words(*id, options)
         )),
-        RuntimeCommand::AddServer { endpoint: Endpoint { address: Address::Name(name), .. }, .. }
-        | RuntimeCommand::SetAddress(_, Endpoint { address: Address::Name(name), .. }) => Some(format!(
-            "not sent: HAProxy resolves a host name like {name} only when it reads its configuration, \
-             and would leave this server without an address; a reload is needed"
-        )),
+        RuntimeCommand::AddServer { endpoint, .. } | RuntimeCommand::SetAddress(_, endpoint) => {
+            endpoint.host_name().map(|name| {
+                format!(
+                    "not sent: HAProxy resolves a host name like {name} only when it reads its configuration, \
+                     and would leave this server without an address; a reload is needed"
+                )
+            })
+        }
         _ => None,
     }
 }
@@ -160,7 +163,7 @@ impl AnswerText {
 
 #[cfg(test)]
 mod tests {
-    use proxymgr_actors::model::{ServerId, ServerName, ServiceName};
+    use proxymgr_actors::model::{Address, Endpoint, ServerId, ServerName, ServiceName};
 
     use super::*;
 
@@ -169,7 +172,8 @@ mod tests {
     }
 
     fn endpoint(address: &str) -> Endpoint {
-        Endpoint { address: Address::parse(address).unwrap(), port: 8080.try_into().unwrap() }
+        let address = Address::parse(address).unwrap();
+        Endpoint::Tcp { address, port: 8080.try_into().unwrap() }
     }
 
     fn add(options: &[&str]) -> RuntimeCommand {

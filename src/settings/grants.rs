@@ -36,7 +36,11 @@ pub(super) fn read(reader: &mut Reader) -> Grants {
             sources: entry.texts("sources"),
             options: entry.texts("options").unwrap_or_default(),
             slots: entry.count("slots", COUNT_MAX),
-            hosts: HostGrant { networks: entry.list("host_networks", network), count: entry.count("hosts", COUNT_MAX) },
+            hosts: HostGrant {
+                networks: entry.list("host_networks", network),
+                unix_sockets: entry.list("host_unix_sockets", folder),
+                count: entry.count("hosts", COUNT_MAX),
+            },
         };
         prefix.map(|_| grant)
     });

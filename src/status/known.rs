@@ -72,9 +72,7 @@ impl<'a> Known<'a> {
         let is_at = |(name, host): &(&ServerName, Option<&Host>)| {
             name.as_str() == address
                 || match host {
-                    Some(Host { endpoint, .. }) => {
-                        endpoint.address.to_string() == address || endpoint.to_string() == address
-                    }
+                    Some(Host { endpoint, .. }) => endpoint.address() == address || endpoint.to_string() == address,
                     None => name.as_str().rsplit_once(':').is_some_and(|(host, _)| host == address),
                 }
         };

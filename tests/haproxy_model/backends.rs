@@ -62,7 +62,7 @@ impl Request {
         let server = |name: &str| ServerId { service: service.clone(), server: ServerName::new(name).unwrap() };
         let add = |name: &str| RuntimeCommand::AddServer {
             server: server(name),
-            endpoint: Endpoint { address: Address::parse("127.0.0.9").unwrap(), port: 9.try_into().unwrap() },
+            endpoint: Endpoint::Tcp { address: Address::parse("127.0.0.9").unwrap(), port: 9.try_into().unwrap() },
             id: None,
             options: vec![Word::new("weight").unwrap(), Word::new("3").unwrap()],
         };

@@ -385,7 +385,7 @@ fn addresses_lag_on_request_in_new_versions() {
         let mut model = HaproxyModel::start(version, "listen web\n    server a 127.0.0.1:1\n").unwrap();
         let (web, a) = (ServiceName::new("web").unwrap(), ServerName::new("a").unwrap());
         let id = ServerId { service: web.clone(), server: a.clone() };
-        let endpoint = Endpoint { address: Address::parse("127.0.0.2").unwrap(), port: 2.try_into().unwrap() };
+        let endpoint = Endpoint::Tcp { address: Address::parse("127.0.0.2").unwrap(), port: 2.try_into().unwrap() };
         let port = |model: &HaproxyModel| model.observe(None).services[&web][&a].port.map_or(0, NonZeroU16::get);
         model.let_addresses_lag(true);
         assert!(model.run(&RuntimeCommand::SetAddress(id, endpoint)).accepted);
@@ -454,7 +454,7 @@ fn starving_servers_match_the_model() {
                     };
                     let options = id_of(n).split_whitespace().map(|word| Word::new(word).unwrap()).collect();
                     let address = Address::Ip(backend.address().ip());
-                    let endpoint = Endpoint { address, port: backend.port().try_into().unwrap() };
+                    let endpoint = Endpoint::Tcp { address, port: backend.port().try_into().unwrap() };
                     let added = RuntimeCommand::AddServer { server: server.clone(), endpoint, id: None, options };
                     let commands = vec![added, RuntimeCommand::SetReady(server)];
                     let modelled: Vec<Answer> = commands.iter().map(|command| model.run(command)).collect();

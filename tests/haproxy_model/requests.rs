@@ -35,8 +35,10 @@ impl Request {
             service: ServiceName::new(&format!("{}.{copy}", self.section)).unwrap(),
             server: ServerName::new(self.server).unwrap(),
         };
-        let endpoint =
-            |address, port: u16| Endpoint { address: Address::parse(address).unwrap(), port: port.try_into().unwrap() };
+        let endpoint = |address, port: u16| Endpoint::Tcp {
+            address: Address::parse(address).unwrap(),
+            port: port.try_into().unwrap(),
+        };
         match self.verb {
             Verb::Add(address, port, options) => {
                 let options = options.split_whitespace().map(|word| Word::new(word).unwrap()).collect();

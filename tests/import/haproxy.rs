@@ -53,7 +53,7 @@ const CASES: [Case; 22] = [
     case!("crt-store", (3, 0), &[("app", 1)], 0),
     case!("several-binds", (2, 2), &[("many", 1)], 0),
     case!("sni-tcp", (2, 2), &[("chat", 2), ("mail", 2)], 0),
-    case!("unix-addresses", (2, 2), &[("mixed", 2)], 2),
+    case!("unix-addresses", (2, 2), &[("mixed", 3), ("sockets", 2)], 0),
     case!("named-defaults", (2, 4), &[("pages", 1), ("redis", 2)], 0),
     case!("conditionals", (2, 6), &[("stable", 2)], 3),
     case!("quotes", (2, 2), &[("the.back-end", 1)], 1),
@@ -112,6 +112,16 @@ fn services_and_their_hosts_are_found() {
         let stays: Vec<&String> = imported.notes.iter().filter(|note| note.contains("stays in the base")).collect();
         assert_eq!(stays.len(), case.stays, "{}: {stays:#?}", case.name);
     }
+}
+
+#[test]
+fn unix_sockets_of_hosts_are_granted() {
+    let case = CASES.iter().find(|case| case.name == "unix-addresses").expect("it is a case");
+    let expected = json!([
+        {"prefix": "mixed", "host_unix_sockets": ["/tmp/proxymgr-test-back.sock"]},
+        {"prefix": "sockets", "host_unix_sockets": ["/tmp/proxymgr-test-back.sock", "/tmp/proxymgr-test-other.sock"]},
+    ]);
+    assert_eq!(read_yaml(&import(case.text).settings)["grants"], expected);
 }
 
 #[test]

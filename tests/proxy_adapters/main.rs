@@ -57,5 +57,5 @@ fn server(service_name: &str, name: &str) -> ServerId {
 }
 
 fn endpoint(address: &str, port: u16) -> Endpoint {
-    Endpoint { address: Address::parse(address).unwrap(), port: port.try_into().unwrap() }
+    Endpoint::Tcp { address: Address::parse(address).unwrap(), port: port.try_into().unwrap() }
 }

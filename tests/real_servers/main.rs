@@ -30,6 +30,7 @@ mod targets;
 mod traffic;
 mod two_lanes;
 mod under_supervisord;
+mod unix_sockets;
 mod who_runs_haproxy;
 mod zookeeper_faults;
 mod zookeeper_to_haproxy;

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::background;
@@ -113,15 +114,28 @@ async fn accept(listener: TcpListener, name: String, counters: Arc<Counters>) {
                 counters.connections.fetch_add(1, Ordering::SeqCst);
                 let (name, counters) = (name.clone(), Arc::clone(&counters));
                 // A client may disconnect in the middle of a request.
-                connections.spawn(async move { serve(stream, &name, &counters).await.is_ok() });
+                connections.spawn(async move {
+                    stream.set_nodelay(true).is_ok() && serve(stream, &name, &counters).await.is_ok()
+                });
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn serve(stream: TcpStream, name: &str, counters: &Counters) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+/// Serves a unix socket for the rest of the test; each `200` carries the name.
+pub fn on_unix_socket(path: &Path, name: &'static str) {
+    let entered = background::runtime().enter();
+    let listener = UnixListener::bind(path).unwrap_or_else(|error| panic!("listen on {}: {error}", path.display()));
+    drop(entered);
+    background::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            background::spawn(async move { serve(stream, name, &Counters::default()).await.is_ok() });
+        }
+    });
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, name: &str, counters: &Counters) -> io::Result<()> {
     let mut stream = BufStream::new(stream);
     while let Some(request) = read_request(&mut stream).await? {
         let delay_us = counters.delay_us.load(Ordering::SeqCst);
@@ -150,7 +164,7 @@ struct Request {
 }
 
 /// Reads one request with its body; none if the client has closed the connection.
-async fn read_request(stream: &mut BufStream<TcpStream>) -> io::Result<Option<Request>> {
+async fn read_request(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Request>> {
     let mut line = String::new();
     if stream.read_line(&mut line).await? == 0 {
         return Ok(None);

@@ -1,6 +1,7 @@
 //! The `global` section of the base configuration, from the operator's files or from the lines in the settings.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
 use super::sections::File;
 use crate::decide::quoting::split_line;
@@ -43,6 +44,26 @@ pub fn runtime_apis(config: &BaseConfig) -> Vec<(Address, u16)> {
     apis
 }
 
+/// Returns the paths of the unix sockets at which HAProxy offers its Runtime API (`stats socket`).
+pub fn runtime_sockets(config: &BaseConfig) -> Vec<PathBuf> {
+    let addresses = |words: Vec<String>| match &*words {
+        [stats, socket, addresses, ..] if (stats.as_str(), socket.as_str()) == ("stats", "socket") => {
+            addresses.split(',').map(|text| text.strip_prefix("unix@").unwrap_or(text).into()).collect()
+        }
+        _ => Vec::new(),
+    };
+    global_lines(config).into_iter().flat_map(addresses).filter(|path: &PathBuf| path.is_absolute()).collect()
+}
+
+/// Returns the directory that HAProxy changes its root to; `None` where it keeps the machine's.
+pub fn chroot(config: &BaseConfig) -> Option<PathBuf> {
+    let directory = |words: &Vec<String>| match &**words {
+        [chroot, path, ..] if chroot == "chroot" => Some(PathBuf::from(path)),
+        _ => None,
+    };
+    global_lines(config).iter().rev().find_map(directory).filter(|path| path != Path::new("/"))
+}
+
 /// Splits an address of HAProxy's notation into address and ports; `None` for what is not TCP, such as a path.
 fn tcp_address(text: &str) -> Option<(Address, &str)> {
     let (family, address) = text.split_once('@').map_or(("", text), |(family, address)| (family, address));
@@ -82,6 +103,15 @@ mod tests {
     fn apis(global: &[&str], file: &str) -> Vec<String> {
         let apis = runtime_apis(&config(global, file));
         apis.iter().map(|(address, port)| format!("{address} {port}")).collect()
+    }
+
+    #[test]
+    fn unix_sockets_and_the_root_are_found() {
+        let lines = ["stats socket /run/x level admin", "stats socket unix@/run/y,:9999", "stats socket fd@7"];
+        assert_eq!(runtime_sockets(&config(&lines, "")), [Path::new("/run/x"), Path::new("/run/y")]);
+        assert_eq!(chroot(&config(&["chroot /var/lib/haproxy"], "")), Some("/var/lib/haproxy".into()));
+        assert_eq!(chroot(&config(&["chroot /"], "")), None);
+        assert_eq!(chroot(&config(&[], "global\n    chroot /jail\n")), Some("/jail".into()));
     }
 
     #[test]

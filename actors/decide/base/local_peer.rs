@@ -3,6 +3,7 @@
 //! <https://docs.haproxy.org/3.2/configuration.html#11.2>
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use crate::decide::config_text::INDENT;
 use crate::model::{BaseConfig, ListenAddress, ProxyManagement, Word};
@@ -10,11 +11,15 @@ use crate::model::{BaseConfig, ListenAddress, ProxyManagement, Word};
 /// The name of the section, and of the only peer in it.
 pub const PEERS: &str = "proxymgr";
 
+/// Returns the path of the socket.
+pub fn socket_path(config: &BaseConfig) -> PathBuf {
+    config.map_path.with_extension("peers")
+}
+
 /// Returns the section; `None` where the operator has peers of their own, where the process is not supervised, or where
 /// the path of the socket is too long. `global` are the lines of the `global` section in words.
 pub(super) fn section(config: &BaseConfig, global: &[Vec<Word>], has_own_peers: bool) -> Option<String> {
-    let path = config.map_path.with_extension("peers");
-    let address = ListenAddress::unix(path.to_str()?)?;
+    let address = ListenAddress::unix(socket_path(config).to_str()?)?;
     if has_own_peers || config.management != ProxyManagement::Supervised {
         return None;
     }

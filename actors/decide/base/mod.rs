@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use crate::model::{BaseConfig, Descriptors};
 pub use bind_line::addresses_of;
-pub use global_lines::{global_lines, runtime_apis};
+pub use global_lines::{chroot, global_lines, runtime_apis, runtime_sockets};
 pub use layout::{BaseLayout, BoundBase, LeftBind, ServiceTexts};
+pub use local_peer::socket_path as peer_socket_path;
 pub use operator_files::{MARKER, is_marker};
 pub use own_lines::is_ours;
 pub use references::map_paths;

@@ -6,7 +6,7 @@ use crate::decide::applied_service::{AppliedServer, DisabledBy, applied_server, 
 use crate::decide::server_line::{id_beside, server_words};
 use crate::decide::server_options::{DEFAULT_WEIGHT, contains};
 use crate::model::{
-    Address, AdminState, AgentState, Host, ObservedServer, PersistentId, PlanClass, RuntimeCommand, ServerId,
+    Address, AdminState, AgentState, Endpoint, Host, ObservedServer, PersistentId, PlanClass, RuntimeCommand, ServerId,
     ServerName, ServiceDefinition, UpdateStrategy, Word,
 };
 
@@ -199,10 +199,16 @@ impl Planned<'_> {
 
     /// Returns whether the server has another address than desired, and the desired one can be set.
     fn moved(&self, loaded: &AppliedServer, observed: &ObservedServer) -> Result<bool, String> {
-        match &self.host.endpoint.address {
-            Address::Ip(_) => Ok(!observed.is_at(&self.host.endpoint)),
-            Address::Name(_) if loaded.endpoint == self.host.endpoint => Ok(false),
-            Address::Name(name) => Err(format!("it is now at the host name {name}, which cannot be set at run time")),
+        match &self.host.endpoint {
+            endpoint @ Endpoint::Tcp { address: Address::Ip(_), .. } => match &loaded.endpoint {
+                Endpoint::Unix(path) => Err(format!("it was at {path}, which cannot be changed at run time")),
+                Endpoint::Tcp { .. } => Ok(!observed.is_at(endpoint)),
+            },
+            endpoint if loaded.endpoint == *endpoint => Ok(false),
+            Endpoint::Tcp { address, .. } => {
+                Err(format!("it is now at the host name {address}, which cannot be set at run time"))
+            }
+            Endpoint::Unix(path) => Err(format!("it is now at {path}, which cannot be set at run time")),
         }
     }
 

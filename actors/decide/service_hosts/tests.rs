@@ -44,7 +44,7 @@ fn limits() -> GuardLimits {
 
 fn host(number: u8, state: AdminState) -> SeenHost {
     let endpoint =
-        Endpoint { address: Address::parse(&format!("10.0.0.{number}")).unwrap(), port: 80.try_into().unwrap() };
+        Endpoint::Tcp { address: Address::parse(&format!("10.0.0.{number}")).unwrap(), port: 80.try_into().unwrap() };
     SeenHost::new(number.to_string(), Ok(Host { state, ..Host::at(endpoint) }))
 }
 

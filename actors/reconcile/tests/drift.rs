@@ -203,7 +203,7 @@ fn drain_that_never_arrived_has_no_reason() {
 #[test]
 fn unresolved_name_is_looked_up_and_reloaded() {
     let mut rig = Rig::serving(&[1]);
-    let named = Endpoint { address: Address::parse("a.example").unwrap(), port: 80.try_into().unwrap() };
+    let named = Endpoint::Tcp { address: Address::parse("a.example").unwrap(), port: 80.try_into().unwrap() };
     let mut list = (*hosts(&[1])).clone();
     list.insert(server("s2"), Host::at(named).into());
     rig.list("web", Arc::new(list));

@@ -88,7 +88,7 @@ fn hosts(numbers: &[u8]) -> Arc<HostList> {
 
 fn endpoint(number: u8) -> Endpoint {
     let address = Address::parse(&format!("10.0.0.{number}")).unwrap();
-    Endpoint { address, port: 80.try_into().unwrap() }
+    Endpoint::Tcp { address, port: 80.try_into().unwrap() }
 }
 
 /// Creates HAProxy's report of these servers, each with its administrative state.
@@ -100,8 +100,8 @@ fn reported(servers: &[(u8, u16)]) -> Arc<ObservedServers> {
 /// Creates HAProxy's report of a server that is up.
 fn observed_at(endpoint: &Endpoint, admin_state: u16) -> ObservedServer {
     ObservedServer {
-        address: endpoint.address.ip(),
-        port: Some(endpoint.port),
+        address: endpoint.ip(),
+        port: endpoint.port(),
         fqdn: None,
         admin_state,
         operational_state: 2,

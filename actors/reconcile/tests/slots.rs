@@ -18,7 +18,7 @@ impl Rig {
     fn slots_observed(&mut self, slots: &[(&str, u16)]) {
         let slot = |(index, (at, state)): (usize, &(&str, u16))| {
             let (address, port) = at.split_once(':').expect("an address with a port");
-            let at = Endpoint { address: Address::parse(address).unwrap(), port: port.parse().unwrap() };
+            let at = Endpoint::Tcp { address: Address::parse(address).unwrap(), port: port.parse().unwrap() };
             (server(&format!("slot{}", index + 1)), observed_at(&at, *state))
         };
         let servers = Arc::new(slots.iter().enumerate().map(slot).collect());

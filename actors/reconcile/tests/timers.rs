@@ -12,7 +12,7 @@ use crate::limits::{
 fn many(count: usize) -> Arc<HostList> {
     let host = |n: usize| {
         let address = Address::parse(&format!("10.{}.{}.1", n / 250, n % 250)).unwrap();
-        (server(&format!("s{n:05}")), Arc::new(Host::at(Endpoint { address, port: 80.try_into().unwrap() })))
+        (server(&format!("s{n:05}")), Arc::new(Host::at(Endpoint::Tcp { address, port: 80.try_into().unwrap() })))
     };
     Arc::new((0..count).map(host).collect())
 }

@@ -48,8 +48,8 @@ impl Proxy {
 
     fn insert(&mut self, name: &ServerName, host: &Host, admin_state: u16, applied: AppliedServer) {
         let observed = ObservedServer {
-            address: host.endpoint.address.ip(),
-            port: Some(host.endpoint.port),
+            address: host.endpoint.ip(),
+            port: host.endpoint.port(),
             fqdn: None,
             admin_state,
             operational_state: 2,
@@ -225,7 +225,7 @@ pub fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefin
 }
 
 pub fn host(address: &str) -> Host {
-    Host::at(Endpoint { address: Address::parse(address).unwrap(), port: 80.try_into().unwrap() })
+    Host::at(Endpoint::Tcp { address: Address::parse(address).unwrap(), port: 80.try_into().unwrap() })
 }
 
 pub fn list(names: &[&str]) -> HostList {

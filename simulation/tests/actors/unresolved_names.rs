@@ -13,7 +13,7 @@ async fn serve_named_host(world: &ScriptedWorld) -> Actors {
     let actors = world.start();
     world.define(&[("web", WEB)]).await;
     let address = Address::parse("web1.example").expect("a host name");
-    let named = Host::at(Endpoint { address, port: 80.try_into().expect("a port") });
+    let named = Host::at(Endpoint::Tcp { address, port: 80.try_into().expect("a port") });
     world.hosts_seen("web", Ok(vec![SeenHost::new("1", Ok(scripted::host(1))), SeenHost::new("2", Ok(named))])).await;
     actors
 }

@@ -226,7 +226,7 @@ impl Judged {
 
 fn example_hosts() -> Arc<HostList> {
     let port = std::num::NonZeroU16::MIN;
-    let host = Host::at(Endpoint { address: Address::Ip(EXAMPLE_HOST.into()), port });
+    let host = Host::at(Endpoint::Tcp { address: Address::Ip(EXAMPLE_HOST.into()), port });
     let name = ServerName::new("example").expect("letters are a name");
     Arc::new(HostList::from_iter([(name, Arc::new(host))]))
 }

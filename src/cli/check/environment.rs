@@ -12,7 +12,19 @@ pub fn warnings(haproxy: &HaproxySettings) -> Vec<String> {
     let mut warnings = missing_variables(haproxy);
     warnings.extend(privileges(haproxy, Uid::effective().is_root()));
     warnings.extend(left_binds(haproxy));
+    warnings.extend(sockets_below_root(haproxy));
     warnings
+}
+
+/// Returns a warning if services may have unix sockets as hosts that HAProxy looks for below another root.
+fn sockets_below_root(haproxy: &HaproxySettings) -> Option<String> {
+    let root = base::chroot(&haproxy.policy.base_config)?;
+    let root = root.display();
+    haproxy.options.grants.allow_host_sockets().then(|| {
+        format!(
+            "grants: host_unix_sockets: HAProxy has the root {root} (chroot): it connects a host unix@/run/a.sock to {root}/run/a.sock"
+        )
+    })
 }
 
 /// Returns the lines of the base configuration: of the operator's files, or of the settings.
@@ -116,6 +128,21 @@ mod tests {
         assert!(privileges(&haproxy(&[]), true).is_some());
         assert!(privileges(&haproxy(&[]), false).is_none());
         assert!(privileges(&haproxy(&["haproxy"]), true).is_none());
+    }
+
+    #[test]
+    fn unix_sockets_of_hosts_below_another_root_are_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        let warned = |settings: &str| {
+            let file = dir.path().join("proxymgr.yml");
+            std::fs::write(&file, settings).unwrap();
+            let sources = SettingsSources { file: Some(file), ..SettingsSources::default() };
+            sockets_below_root(&Settings::load(&sources).unwrap().settings.haproxy).is_some()
+        };
+        let grant = "grants: [{prefix: web, host_unix_sockets: [/run/web/]}]\n";
+        let chroot = "haproxy: {global: [chroot /var/lib/haproxy]}\n";
+        assert!(warned(&format!("{grant}{chroot}")));
+        assert!(!warned(grant) && !warned(chroot));
     }
 
     #[test]

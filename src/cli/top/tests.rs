@@ -27,7 +27,8 @@ fn report(services: &[(&str, &[ServerState])]) -> StatusReport {
             servers: Arc::new(servers.collect()),
             ..ServiceState::default()
         };
-        let host = Host::at(Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
+        let host =
+            Host::at(Endpoint::Tcp { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
         let hosts: HostList = state.servers.keys().map(|name| (name.clone(), host.clone().into())).collect();
         let watcher = WatcherState { service: (*name).into(), hosts: Some(hosts.into()), ..WatcherState::default() };
         haproxy.services.insert(ServiceName::new(name).unwrap(), state);

@@ -72,7 +72,7 @@ fn parse_server(text: &str) -> Result<String, String> {
     }
     // In an IPv6 address without brackets, a port would be ambiguous.
     if let Ok(address @ Address::Ip(_)) = Address::parse(text) {
-        return Ok(Endpoint { address, port: DEFAULT_PORT }.to_string());
+        return Ok(Endpoint::Tcp { address, port: DEFAULT_PORT }.to_string());
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => {
@@ -84,7 +84,7 @@ fn parse_server(text: &str) -> Result<String, String> {
     if matches!(address, Address::Ip(ip) if ip.is_ipv6()) && !host.starts_with('[') {
         return Err(format!("write the IPv6 address in {text:?} in brackets"));
     }
-    Ok(Endpoint { address, port }.to_string())
+    Ok(Endpoint::Tcp { address, port }.to_string())
 }
 
 /// ZooKeeper's rules for paths (`PathUtils.validatePath`).

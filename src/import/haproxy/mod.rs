@@ -71,7 +71,9 @@ pub fn from_haproxy(base: &Base, chosen: &[String], directory: &Path) -> Result<
     notes.sort();
     imported.notes = notes.into_iter().map(|(place, note)| format!("{place}: {note}")).collect();
     imported.environment = settings::variables(base).into_iter().collect();
-    imported.settings = settings::settings(base, &imported.environment, directory);
+    let sockets = sections.iter().map(|(name, section)| (name.as_str(), section.sockets()));
+    let sockets: Vec<_> = sockets.filter(|(_, paths)| !paths.is_empty()).collect();
+    imported.settings = settings::settings(base, &imported.environment, &sockets, directory);
     imported.notes.extend(next_steps(&sections, directory));
     imported.services =
         sections.into_values().map(|service| (format!("{}.yml", service.name), definition(&service))).collect();

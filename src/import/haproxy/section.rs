@@ -8,7 +8,7 @@ use proxymgr_actors::decide::base::{MARKER, is_marker};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::joined;
 use proxymgr_actors::decide::service_definition;
-use proxymgr_actors::model::{RawDefinition, Word};
+use proxymgr_actors::model::{RawDefinition, SocketPath, Word};
 use serde_json::{Value, json};
 
 use super::server::{Server, shared_options};
@@ -31,6 +31,14 @@ pub(super) struct ImportedSection {
     pub(super) rest: String,
     /// The `server` lines that stay, each with the reason.
     pub(super) stays: Vec<(Place, String)>,
+}
+
+impl ImportedSection {
+    /// Returns the paths of the unix sockets among its hosts.
+    pub(super) fn sockets(&self) -> Vec<String> {
+        let addresses = self.hosts.iter().filter_map(|(host, _)| host["address"].as_str());
+        addresses.filter_map(SocketPath::in_address).flatten().map(|path| path.as_str().to_owned()).collect()
+    }
 }
 
 /// Splits a section. `tracked` are the servers that others track, as `backend/server`.

@@ -7,7 +7,7 @@ use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::joined;
 use proxymgr_actors::decide::server_options::used_options;
-use proxymgr_actors::model::{Endpoint, ServerName, Word};
+use proxymgr_actors::model::{Endpoint, ServerName, SocketPath, Word};
 use serde_json::{Map, Value, json};
 
 /// Options that are keys of a host, or must differ between hosts: never options of the service.
@@ -57,8 +57,10 @@ impl Server {
     /// Which of its own options a host may not have.
     pub(super) fn host(&self, shared: &[Vec<Word>], policy: &OptionPolicy) -> Result<Value, String> {
         let mut host = Map::new();
-        host.insert("address".to_owned(), self.endpoint.address.to_string().into());
-        host.insert("port".to_owned(), self.endpoint.port.get().into());
+        host.insert("address".to_owned(), self.endpoint.address().into());
+        if let Some(port) = self.endpoint.port() {
+            host.insert("port".to_owned(), port.get().into());
+        }
         host.insert("name".to_owned(), self.name.as_str().into());
         let mut further = Vec::new();
         for option in self.options.iter().filter(|option| !shared.contains(option)) {
@@ -97,15 +99,18 @@ pub(super) fn shared_options(servers: &[&Server]) -> Vec<Vec<Word>> {
     first.options.iter().filter(is_shared).filter(|option| seen.insert(*option)).cloned().collect()
 }
 
-/// Parses the address of a server: an IP address or a host name, with a port. HAProxy takes IPv6 addresses without
+/// Parses the address of a server: an IP address or a host name, with a port, or a unix socket. HAProxy takes IPv6 addresses without
 /// brackets, too: the port follows the last colon.
 fn endpoint(text: &str) -> Result<Endpoint, String> {
     let bare = ["ipv4@", "ipv6@"].iter().find_map(|family| text.strip_prefix(family)).unwrap_or(text);
     if bare.contains('$') {
         return Err(format!("its address {text:?} depends on the environment"));
     }
+    if let Some(path) = bare.strip_prefix("unix@").or_else(|| bare.starts_with('/').then_some(bare)) {
+        return SocketPath::parse(path).map(Endpoint::Unix).map_err(|error| format!("its address {text:?}: {error}"));
+    }
     if bare.contains(['@', '/']) {
-        return Err(format!("its address {text:?} is not an IP address or a host name"));
+        return Err(format!("its address {text:?} is not an IP address, a host name or a unix socket"));
     }
     Endpoint::parse(bare).ok_or_else(|| match bare.rsplit_once(':') {
         Some((_, port)) if port.starts_with(['+', '-']) => {
@@ -135,6 +140,8 @@ mod tests {
             ("server a [2001:db8::1]:80 check # there", "[2001:db8::1]:80"),
             ("server a ipv6@[::1]:80", "[::1]:80"),
             ("server a web.example:80", "web.example:80"),
+            ("server a unix@/run/a.sock", "unix@/run/a.sock"),
+            ("server a /run/a.sock send-proxy", "unix@/run/a.sock"),
         ] {
             assert_eq!(read(line).unwrap().endpoint.to_string(), endpoint, "{line}");
         }
@@ -142,8 +149,8 @@ mod tests {
             "server a",
             "server a 10.0.0.1",
             "server a 10.0.0.1:+8000",
-            "server a unix@/run/a.sock",
-            "server a /run/a.sock",
+            "server a unix@run/a.sock",
+            "server a /run/../a.sock",
             "server a abns@a",
             "server a fd@5",
             "server a udp@10.0.0.1:514",

@@ -4,14 +4,21 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use proxymgr_actors::decide::base::sections::{Base, Line};
+use serde_json::json;
 
 use super::BASE_DIRECTORY;
 use crate::child_environment::check_name;
 use crate::import::yaml_text::YamlText;
 use crate::import::{BASE_FILE, SERVICES};
 
-/// Writes the settings: the base configuration, the socket that it opens, and the variables that it uses.
-pub(super) fn settings(base: &Base, environment: &[String], directory: &Path) -> String {
+/// Writes the settings: the base configuration, the socket that it opens, the variables that it uses, and the grants for
+/// unix sockets that are hosts, by service.
+pub(super) fn settings(
+    base: &Base,
+    environment: &[String],
+    sockets: &[(&str, Vec<String>)],
+    directory: &Path,
+) -> String {
     let mut yaml = YamlText::with_header(&[
         "Converted from a haproxy.cfg. Check it with `proxymgr check -c FILE`.",
         "The operator's own lines are in base_config. proxymgr adds the servers of the services, and writes config_path.",
@@ -32,6 +39,12 @@ pub(super) fn settings(base: &Base, environment: &[String], directory: &Path) ->
         services.key("type", "file");
         services.key("path", directory.join(SERVICES).to_string_lossy());
     });
+    if !sockets.is_empty() {
+        yaml.blank();
+        let grant =
+            |(prefix, paths): &(&str, Vec<String>)| (json!({"prefix": prefix, "host_unix_sockets": paths}), None);
+        yaml.entries("grants", &sockets.iter().map(grant).collect::<Vec<_>>());
+    }
     yaml.finish()
 }
 

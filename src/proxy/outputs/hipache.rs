@@ -88,7 +88,8 @@ fn lists(services: &[PublishedService]) -> Result<Lists, String> {
                 lists.unknown.insert(key);
                 continue;
             };
-            let ready = hosts.values().filter(|host| host.state == AdminState::Ready);
+            // Hipache connects over TCP only.
+            let ready = hosts.values().filter(|host| host.state == AdminState::Ready && host.endpoint.port().is_some());
             let urls = ready.map(|host| format!("http://{}", host.endpoint));
             lists.wanted.insert(key, std::iter::once(name.clone()).chain(urls).collect());
         }

@@ -252,7 +252,7 @@ mod tests {
             name: format!("h{n}"),
             endpoint: format!("10.0.0.{n}:80"),
             address: format!("10.0.0.{n}"),
-            port: 80,
+            port: Some(80),
             weight: Some(10),
             backup: false,
             state: "ready",

@@ -1,8 +1,9 @@
 //! Services as templates and printed output see them, with plain names and values.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
-use proxymgr_actors::decide::haproxy_config::server_line;
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, server_line};
 use proxymgr_actors::decide::quoting::joined;
 use proxymgr_actors::model::{Conditions, Host, ServerName, ServiceDefinition};
 use proxymgr_actors::port::PublishedService;
@@ -45,12 +46,12 @@ pub struct ServiceView {
 pub struct HostView {
     /// The name of its server.
     pub name: String,
-    /// Its address and port as one text, an IPv6 address in brackets.
+    /// Its address and port as one text, an IPv6 address in brackets; `unix@` with the path for a unix socket.
     pub endpoint: String,
-    /// Its IP address or host name, without brackets.
+    /// Its IP address or host name, without brackets; `unix@` with the path for a unix socket.
     pub address: String,
-    /// Its port.
-    pub port: u16,
+    /// Its port; `None` for a unix socket.
+    pub port: Option<u16>,
     /// Its weight; `None` if the host sets none.
     pub weight: Option<u16>,
     /// Whether it takes traffic only when no other host can.
@@ -132,14 +133,14 @@ impl HostView {
         Self {
             name: name.to_string(),
             endpoint: host.endpoint.to_string(),
-            address: host.endpoint.address.to_string(),
-            port: host.endpoint.port.get(),
+            address: host.endpoint.address(),
+            port: host.endpoint.port().map(NonZeroU16::get),
             weight: host.weight,
             backup: host.backup,
             state: host.state.as_str(),
             cookie: host.cookie.as_ref().map(|cookie| cookie.as_str().to_owned()),
             options: joined(&host.options),
-            line: server_line(definition, name, host, None).trim().to_owned(),
+            line: server_line(definition, name, host, None, SectionStyle::default()).trim().to_owned(),
             tags: labels.iter().flat_map(|labels| &labels.tags).map(ToString::to_string).collect(),
             meta: meta.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         }

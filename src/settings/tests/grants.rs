@@ -15,6 +15,7 @@ grants:
     ports: [80, "8000-8999"]
     binds: ["*", "::1"]
     host_networks: [10.1.0.0/16]
+    host_unix_sockets: [/run/team-a/]
     sources: [consul, dns]
     options: ca-file
     hosts: 50
@@ -29,7 +30,12 @@ grants:
     assert_eq!(grant.binds, Some(vec![IpAddr::from([0, 0, 0, 0]), "::1".parse().unwrap()]));
     assert_eq!(grant.sources, Some(vec!["consul".to_owned(), "dns".to_owned()]));
     assert_eq!(grant.options, ["ca-file"]);
-    assert_eq!(grant.hosts, HostGrant { networks: Some(vec!["10.1.0.0/16".parse().unwrap()]), count: Some(50) });
+    let hosts = HostGrant {
+        networks: Some(vec!["10.1.0.0/16".parse().unwrap()]),
+        unix_sockets: Some(vec!["/run/team-a/".to_owned()]),
+        count: Some(50),
+    };
+    assert_eq!(grant.hosts, hosts);
     assert_eq!(grant.slots, Some(20));
     let others = grants.of("web").unwrap();
     assert_eq!((others.domains.clone(), others.ports.clone()), (Some(Vec::<GrantedDomain>::new()), None));
@@ -44,6 +50,10 @@ fn mistakes_in_grants_have_their_place() {
     check("grants:\n  - prefix: a b\n", &[("p.yml:2", "grants[1].prefix")]);
     check("grants:\n  - prefix: web\n  - prefix: web\n", &[("p.yml:3", "grants[2].prefix")]);
     check("grants:\n  - prefix: web\n    host_networks: [10.0.0.0/33]\n", &[("p.yml:3", "grants[1].host_networks")]);
+    check(
+        "grants:\n  - prefix: web\n    host_unix_sockets: [/run/../]\n",
+        &[("p.yml:3", "grants[1].host_unix_sockets")],
+    );
     check("grants:\n  - prefix: web\n    hosts: many\n", &[("p.yml:3", "grants[1].hosts")]);
 }
 

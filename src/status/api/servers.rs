@@ -1,6 +1,7 @@
 //! `/services/{service}/servers` and `/servers/{service}/{server}`: servers, and the history of one server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
@@ -114,8 +115,8 @@ pub fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a st
         Server {
             service,
             name,
-            address: host.map(|host| host.endpoint.address.to_string()),
-            port: host.map(|host| host.endpoint.port.get()),
+            address: host.map(|host| host.endpoint.address()),
+            port: host.and_then(|host| host.endpoint.port()).map(NonZeroU16::get),
             state: states.get(name).copied(),
             down_since_unix_ms: haproxy(name)
                 .and_then(|(service, server)| service.exceptions.down_since_unix_ms.get(&server))

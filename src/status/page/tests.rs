@@ -68,7 +68,7 @@ impl World {
         for (name, servers) in &*self.services.lock().unwrap() {
             let named = |(name, state): &(&str, ServerState)| (ServerName::new(name).unwrap(), *state);
             let servers: BTreeMap<_, _> = servers.iter().map(named).collect();
-            let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
+            let endpoint = Endpoint::Tcp { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
             let hosts: HostList =
                 servers.keys().map(|name| (name.clone(), Host::at(endpoint.clone()).into())).collect();
             let mut watcher = WatcherState { service: (*name).to_owned(), ..WatcherState::default() };

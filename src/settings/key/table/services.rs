@@ -144,6 +144,8 @@ pub(super) const SERVICES: &[Key] = &[
          - binds: the addresses that they may listen on; \"*\" is every IPv4 address, which is the default of definitions\n\
          - unix_sockets: [/run/team-a/], beginnings of the paths of unix sockets in their binds, which are refused without it\n\
          - certificates: [shop], names that their tls may have\n\
+         - host_unix_sockets: [/run/team-a/], beginnings of the paths of unix sockets that their hosts may be (unix@/run/team-a/x.sock), \
+         which are refused without it\n\
          - host_networks, hosts: in place of discovery.host_networks and quotas.hosts_per_service\n\
          - sources: the kinds of sources of hosts (type)\n\
          - options: in addition to haproxy.extra_options, for these services only\n\

@@ -35,7 +35,7 @@ fn server(name: &str) -> ServerName {
 }
 
 fn host(last: u8) -> (ServerName, Arc<Host>) {
-    let endpoint: Endpoint = Endpoint {
+    let endpoint: Endpoint = Endpoint::Tcp {
         address: proxymgr_actors::model::Address::Ip([10, 0, 0, last].into()),
         port: 80.try_into().unwrap(),
     };
