@@ -161,7 +161,7 @@ impl Daemon {
         let recorder = self.recorder(version, started_at_unix_ms, derived_definitions, &orders.restored)?;
         let outside = recorder.iter().fold(outside, recording::listen);
         // Before HAProxy is started, which reads the private files.
-        let certificates = ReadCertificates::read(settings, self.logging.root()).await;
+        let certificates = ReadCertificates::read(settings, version, self.logging.root()).await;
         let actors = Actors::start(outside, orders, clock, self.logging.root());
         if !self.settings.base_refused.is_empty() {
             actors.refuse_settings(self.settings.base_refused.clone());

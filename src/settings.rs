@@ -119,6 +119,8 @@ pub struct HaproxySettings {
     pub base_config: Option<PathBuf>,
     /// The operator's directory of certificates.
     pub certificates: Option<PathBuf>,
+    /// Whether HAProxy fetches OCSP responses for them.
+    pub ocsp_update: bool,
     /// How HAProxy is run.
     pub run: RunSettings,
     /// The address of its Runtime API.
@@ -337,6 +339,7 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
     let run = haproxy_run::read(reader, config_path.as_deref());
     let (base_config, files) = base_config::read(reader, base_files);
     let certificates = haproxy_run::read_certificates(reader, run.as_ref());
+    let ocsp_update = haproxy_run::read_ocsp_update(reader, certificates.is_some());
     let mut global = reader.lines("haproxy.global");
     haproxy_run::push_user(reader, &mut global);
     if run.as_ref().is_none_or(|run| run.management() == ProxyManagement::Supervised) {
@@ -371,6 +374,7 @@ fn read_haproxy(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<
         config_path,
         base_config,
         certificates,
+        ocsp_update,
         run,
         socket,
         targets,

@@ -45,6 +45,11 @@ pub fn adds_backends(process: &ProcessInfo) -> bool {
     }
 }
 
+/// Returns whether HAProxy of this version fetches the OCSP responses of certificates.
+pub fn fetches_ocsp_responses(version: ProxyVersion) -> bool {
+    version >= ProxyVersion { major: 2, minor: 8 }
+}
+
 /// The server option that selects the key of a server in consistent hashes.
 pub(super) const HASH_KEY: &str = "hash-key";
 

@@ -8,13 +8,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::stable_hash::StableHash;
-use crate::model::CertificateName;
+use crate::model::{CertificateName, StapledCertificates};
 
 /// The suffix of a file with a certificate and its key.
 pub const FILE_SUFFIX: &str = ".pem";
 
 /// The suffix of a file with the certificates of a listener.
 pub const LIST_SUFFIX: &str = ".list";
+
+/// The options of a certificate for which HAProxy 2.8 and later fetches OCSP responses. HAProxy refuses the list if the
+/// certificate names no responder, or if its issuer is not in the chain.
+pub const OCSP_UPDATE: &str = " [ocsp-update on]";
 
 /// Returns the file of a certificate in this directory.
 pub fn certificate_file(directory: &str, name: &CertificateName) -> String {
@@ -52,19 +56,20 @@ impl CertificateList {
         &self.names
     }
 
-    /// Returns the path of the file. Another content has another path, so that a candidate does not change the file
-    /// that a restart of HAProxy reads.
+    /// Returns the path of the file. Other certificates have another path, so that a candidate does not change the
+    /// certificates in the file that a restart of HAProxy reads.
     pub fn path(&self) -> PathBuf {
         let mut hash = StableHash::default();
-        hash.write_str(&self.text()).expect("hashing cannot fail");
+        hash.write_str(&self.text(&StapledCertificates::new())).expect("hashing cannot fail");
         format!("{}/{}.{:016x}{LIST_SUFFIX}", self.directory, self.listener, hash.finish()).into()
     }
 
-    /// Returns the content of the file.
-    pub fn text(&self) -> Arc<str> {
+    /// Returns the content of the file, by which HAProxy fetches OCSP responses for the `stapled` certificates.
+    pub fn text(&self, stapled: &StapledCertificates) -> Arc<str> {
         let mut text = String::new();
         for name in &self.names {
-            let _ = writeln!(text, "{}", certificate_file(&self.directory, name));
+            let options = if stapled.contains(name) { OCSP_UPDATE } else { "" };
+            let _ = writeln!(text, "{}{options}", certificate_file(&self.directory, name));
         }
         text.into()
     }
@@ -83,7 +88,13 @@ mod tests {
 
     #[test]
     fn each_certificate_stands_once_in_its_order() {
-        assert_eq!(&*list(&["b", "a", "b"]).text(), "/certs/b.pem\n/certs/a.pem\n");
+        assert_eq!(&*list(&["b", "a", "b"]).text(&StapledCertificates::new()), "/certs/b.pem\n/certs/a.pem\n");
+    }
+
+    #[test]
+    fn stapling_is_an_option_of_a_certificate() {
+        let stapled = StapledCertificates::from([CertificateName::new("a").unwrap()]);
+        assert_eq!(&*list(&["b", "a"]).text(&stapled), "/certs/b.pem\n/certs/a.pem [ocsp-update on]\n");
     }
 
     #[test]

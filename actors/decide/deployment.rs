@@ -14,6 +14,7 @@ use super::routing::Routing;
 use super::server_ids::ServerIds;
 use crate::model::{
     Blocker, Descriptors, HostList, ListenAddress, ProcessInfo, Routes, ServiceDefinition, ServiceName,
+    StapledCertificates,
 };
 
 /// The context of the sections: everything in the file that is not a service's section.
@@ -29,6 +30,8 @@ pub struct ConfigContext {
     pub previous_routes: Routes,
     /// How many descriptors the services may need together; `None` without a limit.
     pub descriptors_max: Option<u64>,
+    /// The certificates for which HAProxy fetches OCSP responses.
+    pub stapled: Arc<StapledCertificates>,
 }
 
 /// The inputs of a section.

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-pub use super::certificate_list::{CertificateList, FILE_SUFFIX, LIST_SUFFIX, certificate_file};
+pub use super::certificate_list::{CertificateList, FILE_SUFFIX, LIST_SUFFIX, OCSP_UPDATE, certificate_file};
 use super::frontend;
 use super::routing::{kind_of, routed_at};
 use super::tls_words;
-use crate::model::{CertificateLists, ServiceDefinition};
+use crate::model::{CertificateLists, ServiceDefinition, StapledCertificates};
 
 /// Returns the name of the listener with the certificates of a service; `None` for a service without TLS.
 pub fn listener_of(definition: &ServiceDefinition) -> Option<String> {
@@ -30,7 +30,10 @@ pub fn lists<'a>(definitions: impl IntoIterator<Item = &'a ServiceDefinition>) -
     lists
 }
 
-/// Returns the files of these services' lists.
-pub fn files<'a>(definitions: impl IntoIterator<Item = &'a ServiceDefinition>) -> CertificateLists {
-    lists(definitions).values().map(|list| (list.path(), list.text())).collect()
+/// Returns the files of these services' lists. HAProxy fetches OCSP responses for the `stapled` certificates.
+pub fn files<'a>(
+    definitions: impl IntoIterator<Item = &'a ServiceDefinition>,
+    stapled: &StapledCertificates,
+) -> CertificateLists {
+    lists(definitions).values().map(|list| (list.path(), list.text(stapled))).collect()
 }

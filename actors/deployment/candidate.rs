@@ -281,7 +281,7 @@ impl Candidate {
         let descriptors = of_sections.chain([&self.base.descriptors]).flat_map(|descriptors| descriptors.values());
         let descriptors: BTreeSet<RawFd> = descriptors.copied().flatten().collect();
         let definitions = sections.clone().map(|(_, section)| &*section.section.spec.definition);
-        let lists = listener_certificates::files(definitions);
+        let lists = listener_certificates::files(definitions, &self.context.stapled);
         ConfigPart {
             text: ConfigText { pieces, map, lists },
             descriptors: descriptors.into_iter().collect(),

@@ -69,6 +69,7 @@ pub fn candidate(base: &str, services: impl IntoIterator<Item = ServiceSection>)
         map_path: "/map".into(),
         previous_routes: Routes::default(),
         descriptors_max: None,
+        stapled: Default::default(),
     };
     let named = services.into_iter().map(|service| (service.desired.definition.name.clone(), service));
     Candidate::new(context, named.collect(), SocketsHeld::default())

@@ -1,6 +1,6 @@
 //! Certificates for listeners of services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,7 +115,12 @@ pub struct GoodCertificate {
     pub names: Vec<String>,
     /// When it expires, in milliseconds since 1970.
     pub not_after_unix_ms: u64,
+    /// Whether HAProxy fetches the responses of its OCSP responder and staples them.
+    pub is_stapled: bool,
 }
+
+/// The names of certificates for which HAProxy fetches OCSP responses.
+pub type StapledCertificates = BTreeSet<CertificateName>;
 
 /// The text of a certificate with its key. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -154,6 +159,8 @@ pub enum CertificateChange {
         path: PathBuf,
         /// The chain and the key.
         pem: Secret,
+        /// Whether HAProxy fetches OCSP responses for it.
+        is_stapled: bool,
     },
     /// Remove a certificate from a listener.
     Remove {

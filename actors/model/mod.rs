@@ -36,7 +36,7 @@ pub use blocked_change::{BlockedChange, NameSample};
 pub use blocker::Blocker;
 pub use certificate::{
     CertificateChange, CertificateLists, CertificateName, Certificates, GoodCertificate, InvalidCertificateName,
-    Secret, SeenCertificate, ServiceTls, TlsVersion,
+    Secret, SeenCertificate, ServiceTls, StapledCertificates, TlsVersion,
 };
 pub use definition_key::DefinitionKey;
 pub use domain::{Domain, InvalidDomain};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::limits::CERTIFICATE_AT_RUNTIME_BYTES_MAX;
-use crate::model::{CertificateName, Certificates, ServiceName};
+use crate::model::{CertificateName, Certificates, SeenCertificate, ServiceName, StapledCertificates};
 
 /// The PEM text of each certificate.
 type Texts = BTreeMap<CertificateName, Arc<str>>;
@@ -14,6 +14,8 @@ type Texts = BTreeMap<CertificateName, Arc<str>>;
 pub struct CertificateSync {
     /// The last good ones, which are in the files.
     good: Texts,
+    /// Those among them for which HAProxy fetches OCSP responses.
+    pub stapled: Arc<StapledCertificates>,
     /// Those that the process has.
     pub loaded: Texts,
     /// Services whose listeners may have other certificates than their definitions name.
@@ -67,6 +69,10 @@ impl CertificateSync {
         let changed: Vec<_> = changed.map(|(name, pem)| (name.clone(), pem.clone())).collect();
         let names = changed.iter().map(|(name, _)| name.clone()).collect();
         self.good.extend(changed);
+        let is_stapled = |(name, seen): (&CertificateName, &SeenCertificate)| {
+            seen.good.as_ref().is_some_and(|good| good.is_stapled).then(|| name.clone())
+        };
+        self.stapled = Arc::new(certificates.iter().filter_map(is_stapled).collect());
         names
     }
 

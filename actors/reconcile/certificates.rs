@@ -88,7 +88,10 @@ impl State {
                     self.listener_by_reload(&service, &change, TOO_LONG);
                     continue;
                 }
-                Some(pem) => CertificateChange::Add { list, path, pem: Secret(pem.clone()) },
+                Some(pem) => {
+                    let is_stapled = self.files.certificates.stapled.contains(&change.name);
+                    CertificateChange::Add { list, path, pem: Secret(pem.clone()), is_stapled }
+                }
             };
             self.outbox.push(Effect::ChangeCertificate(effect));
             self.files.certificates.changing = Some(Changing::OfListener(service, change, pem));

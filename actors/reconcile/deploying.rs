@@ -104,6 +104,7 @@ impl State {
                 map_path: self.settings.policy.base_config.map_path.clone(),
                 previous_routes: running.map(|running| running.routing.routes.clone()).unwrap_or_default(),
                 descriptors_max: self.settings.descriptors_max(self.version()),
+                stapled: self.files.certificates.stapled.clone(),
             },
             services,
             only_for,

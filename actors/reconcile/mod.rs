@@ -55,7 +55,6 @@ use std::time::Instant;
 
 use self::desired::Desired;
 use self::discovery_events::NewHosts;
-use self::observed::Running;
 use self::state::{Exchange, State};
 use crate::decide::base::BoundBase;
 use crate::message::{ConfigState, NextSection, PlanPiece, RunningConfig};
@@ -268,7 +267,7 @@ impl Reconciler {
             next_style,
             map_path: state.settings.policy.base_config.map_path.clone(),
             running: running.filter(|_| state.deploys()).map(|running| RunningConfig {
-                pieces: running.text().pieces,
+                pieces: running.text(&state.files.certificates.stapled).pieces,
                 base_config: running.base.lines().into(),
                 sections: running
                     .sections
@@ -300,7 +299,7 @@ impl Reconciler {
     /// is not written either.
     pub fn unwritten(&self) -> (Option<SavedState>, Option<ConfigText>) {
         let files = &self.state.files;
-        let text = files.config.is_behind().then(|| self.state.running().map(Running::text)).flatten();
+        let text = files.config.is_behind().then(|| self.state.running_text()).flatten();
         // Servers that go down cause no save of their own.
         let has_down = || self.state.desired.services.values().any(|service| !service.down.since_unix_ms().is_empty());
         let is_behind = files.saved.is_behind() || has_down();

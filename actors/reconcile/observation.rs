@@ -188,7 +188,7 @@ impl State {
     /// written again.
     pub(super) fn files_read(&mut self, config: Result<String, String>, map: Result<Option<String>, String>) {
         self.files.comparing = false;
-        let Some(text) = self.running().map(Running::text) else { return };
+        let Some(text) = self.running_text() else { return };
         if self.files.config.is_behind() || self.deployment.is_some() {
             return;
         }

@@ -18,7 +18,7 @@ use crate::decide::routing::{Routing, map_text};
 use crate::message::WantedSockets;
 use crate::model::{
     CertificateName, Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName, ServiceDefinition,
-    ServiceName,
+    ServiceName, StapledCertificates,
 };
 use crate::port::ConfigText;
 
@@ -104,7 +104,7 @@ pub struct Differences {
 
 impl Running {
     /// Returns the text of its file.
-    pub fn text(&self) -> ConfigText {
+    pub fn text(&self, stapled: &StapledCertificates) -> ConfigText {
         let pieces = self.base.pieces(&ServiceTexts {
             sections: self.sections.iter().map(|(name, section)| (name, section.file.text.clone())).collect(),
             frontends: self.frontends.values().cloned().collect(),
@@ -113,7 +113,7 @@ impl Running {
         ConfigText {
             pieces,
             map: (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes)),
-            lists: listener_certificates::files(self.definitions()),
+            lists: listener_certificates::files(self.definitions(), stapled),
         }
     }
 

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::effect::{Effect, info, warn};
-use super::observed::Running;
 use super::state::State;
 use crate::model::Moment;
-use crate::port::{RuntimeError, SavedState};
+use crate::port::{ConfigText, RuntimeError, SavedState};
 
 impl State {
+    /// Returns the file of the running process, with its changes since; `None` where there is no process.
+    pub(super) fn running_text(&self) -> Option<ConfigText> {
+        Some(self.running()?.text(&self.files.certificates.stapled))
+    }
+
     /// Writes the files that are out of date and due.
     pub(super) fn write_files(&mut self, now: Moment) {
         if self.files.saved.begin(now.instant) {
@@ -20,7 +24,7 @@ impl State {
         }
         if self.running().is_some()
             && self.files.config.begin(now.instant)
-            && let Some(text) = self.running().map(Running::text)
+            && let Some(text) = self.running_text()
         {
             self.outbox.push(Effect::WriteConfigFile(text));
         }

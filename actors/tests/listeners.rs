@@ -15,6 +15,7 @@ use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::model::{
     BaseConfig, CertificateName, Descriptors, HostList, ProxyManagement, RawDefinition, RouteKey, ServiceDefinition,
+    StapledCertificates,
 };
 
 fn parse(name: &str, keys: &str, policy: &OptionPolicy) -> Result<Arc<ServiceDefinition>, Vec<String>> {
@@ -89,7 +90,7 @@ fn unix_sockets_need_a_grant() {
 
 /// Returns the path and the content of the only list of certificates.
 fn list_of(services: &[&ServiceDefinition]) -> (String, Arc<str>) {
-    let lists = Vec::from_iter(listener_certificates::files(services.iter().copied()));
+    let lists = Vec::from_iter(listener_certificates::files(services.iter().copied(), &StapledCertificates::new()));
     let [(path, text)] = lists.as_slice() else { panic!("{lists:?}") };
     (path.display().to_string(), text.clone())
 }

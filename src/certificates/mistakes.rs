@@ -18,3 +18,13 @@ pub fn mistakes(directory: &Path, now_unix_ms: u64) -> Vec<String> {
     });
     listing.misnamed.iter().cloned().chain(of_names).collect()
 }
+
+/// Returns why HAProxy cannot fetch OCSP responses for the certificates in the operator's directory. Blocks.
+pub fn unstapled(directory: &Path) -> Vec<String> {
+    let Ok(listing) = Listing::of(directory) else { return Vec::new() };
+    let of_names = listing.files.iter().filter_map(|(name, files)| {
+        let pair = files.read(directory, name).and_then(|texts| Pair::parse(&texts)).ok()?;
+        Some(format!("certificate {name} gets no OCSP responses: {}", pair.unstapled?))
+    });
+    of_names.collect()
+}

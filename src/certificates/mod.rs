@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `files` | which files belong to which name, and their contents |
 //! | `pair` | a certificate with its key: validated, and encoded for HAProxy |
+//! | `ocsp` | whether HAProxy can fetch OCSP responses for a certificate |
 //! | `private_files` | the directory that HAProxy reads |
 //! | `mistakes` | what `proxymgr check` reports |
 //! | `store` | the last good certificate of each name |
@@ -12,6 +13,7 @@
 
 mod files;
 mod mistakes;
+mod ocsp;
 mod pair;
 mod private_files;
 mod store;
@@ -19,6 +21,6 @@ mod store;
 mod tests;
 mod watch;
 
-pub use mistakes::mistakes;
+pub use mistakes::{mistakes, unstapled};
 pub use store::{CertificateScan, CertificateStore};
 pub use watch::{WatchGuard, watch};

@@ -15,6 +15,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use super::ocsp;
+
 /// The length of a line of base64 in PEM (RFC 7468, section 2).
 const PEM_COLUMNS: usize = 64;
 
@@ -25,6 +27,8 @@ pub struct Pair {
     pub certificate: GoodCertificate,
     /// Since when it is valid, in milliseconds since 1970.
     pub not_before_unix_ms: u64,
+    /// Why HAProxy cannot fetch OCSP responses for it; `None` where it can.
+    pub unstapled: Option<&'static str>,
 }
 
 /// The sections of all files.
@@ -46,6 +50,13 @@ impl Pair {
         }
         let shown: Vec<String> = texts.iter().map(|(path, _)| path.display().to_string()).collect();
         sections.pair().map_err(|problem| format!("{}: {problem}", shown.join(", ")))
+    }
+
+    /// Has HAProxy fetch OCSP responses for the certificate, if it can.
+    #[must_use]
+    pub fn stapled(mut self) -> Self {
+        self.certificate.is_stapled = self.unstapled.is_none();
+        self
     }
 
     /// Returns why clients reject the certificate at this time.
@@ -95,8 +106,10 @@ impl Sections {
             subject: printable(&leaf.subject().to_string()),
             names: names(&leaf),
             not_after_unix_ms: unix_ms(validity.not_after.timestamp()),
+            is_stapled: false,
         };
-        Ok(Pair { certificate, not_before_unix_ms: unix_ms(validity.not_before.timestamp()) })
+        let unstapled = ocsp::unstapled(&leaf, chain.iter().skip(1).filter_map(parsed));
+        Ok(Pair { certificate, not_before_unix_ms: unix_ms(validity.not_before.timestamp()), unstapled })
     }
 }
 

@@ -49,10 +49,9 @@ impl PrivateFiles {
     }
 
     /// Returns the certificates of an earlier run; files that cannot be used are left out. Blocks.
-    pub fn load(&self) -> BTreeMap<CertificateName, GoodCertificate> {
+    pub fn load(&self) -> BTreeMap<CertificateName, Pair> {
         let good = |(name, path): (CertificateName, PathBuf)| {
-            let pair = files::read(&path).and_then(|text| Pair::parse(&[(path, text)])).ok()?;
-            Some((name, pair.certificate))
+            Some((name, files::read(&path).and_then(|text| Pair::parse(&[(path, text)])).ok()?))
         };
         self.names().into_iter().filter_map(good).collect()
     }

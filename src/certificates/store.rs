@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proxymgr_actors::model::{CertificateName, Certificates, GoodCertificate, SeenCertificate};
-use slog::{Logger, error, info};
+use slog::{Logger, error, info, warn};
 
 use super::files::{Fingerprint, Listing, NamedFiles};
 use super::pair::{Pair, rfc3339};
@@ -27,6 +27,8 @@ pub struct CertificateScan {
 pub struct CertificateStore {
     directory: PathBuf,
     private: PrivateFiles,
+    /// Whether HAProxy fetches OCSP responses, where it can.
+    staples: bool,
     log: Logger,
     /// What stands in the private directory.
     good: BTreeMap<CertificateName, GoodCertificate>,
@@ -58,6 +60,7 @@ impl CertificateStore {
         Self {
             directory,
             private: PrivateFiles::new(private_directory),
+            staples: false,
             log,
             good: BTreeMap::new(),
             logged: Logged::default(),
@@ -66,13 +69,20 @@ impl CertificateStore {
         }
     }
 
+    /// Has HAProxy fetch OCSP responses for the certificates for which it can.
+    #[must_use]
+    pub fn stapling(self) -> Self {
+        Self { staples: true, ..self }
+    }
+
     /// Reads all files, saves the good ones, and returns the state of every certificate. Blocks.
     pub fn scan(&mut self) -> CertificateScan {
         self.must_scan_again = false;
         let is_first = self.scanned.is_none();
         let mut problems: Vec<String> = self.private.prepare().err().into_iter().collect();
         if is_first {
-            self.good = self.private.load();
+            let loaded = self.private.load().into_iter();
+            self.good = loaded.map(|(name, pair)| (name, self.judged(pair).certificate)).collect();
         }
         let listing = Listing::of(&self.directory);
         self.scanned = Some(listing.as_ref().map_err(Clone::clone).map(|found| found.fingerprints(&self.directory)));
@@ -118,11 +128,15 @@ impl CertificateStore {
         self.must_scan_again || self.scanned.as_ref() != Some(now)
     }
 
+    fn judged(&self, pair: Pair) -> Pair {
+        if self.staples { pair.stapled() } else { pair }
+    }
+
     /// Makes the certificate in these files the good one of its name.
     fn take_in(&mut self, name: &CertificateName, files: &NamedFiles) -> Result<(), Refusal> {
         let unusable = |problem| Refusal { problem, is_temporary: false };
         let texts = files.read(&self.directory, name).map_err(unusable)?;
-        let pair = Pair::parse(&texts).map_err(unusable)?;
+        let pair = self.judged(Pair::parse(&texts).map_err(unusable)?);
         let temporary = |problem| Refusal { problem, is_temporary: true };
         let now_unix_ms = unix_ms_now();
         let out_of_period = pair.out_of_period(now_unix_ms);
@@ -136,6 +150,9 @@ impl CertificateStore {
         let is_expired = pair.certificate.not_after_unix_ms <= now_unix_ms;
         // A certificate whose file cannot be written would be lost at the next start of HAProxy.
         self.private.save(name, &pair.certificate).map_err(temporary)?;
+        if let (true, Some(why)) = (self.staples && self.good.get(name) != Some(&pair.certificate), pair.unstapled) {
+            warn!(self.log, "HAProxy fetches no OCSP responses for a certificate: {}", why; "certificate" => %name);
+        }
         self.good.insert(name.clone(), pair.certificate);
         // The expiry of a certificate in use is reported wherever certificates are shown.
         out_of_period.filter(|_| !is_expired).map_or(Ok(()), |problem| Err(temporary(problem)))

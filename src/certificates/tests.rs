@@ -446,3 +446,43 @@ async fn watch_reports_changes_once() {
     drop(guard);
     assert!(scans.recv().await.is_none());
 }
+
+/// Returns whether HAProxy fetches OCSP responses for a certificate with this extension, if its issuer is in the chain.
+fn is_stapled(responder: Option<&str>, has_issuer: bool, staples: bool) -> bool {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let mut leaf = CertificateParams::new(vec!["shop.example".to_owned()]).unwrap();
+    leaf.custom_extensions.extend(responder.map(|url| {
+        // AuthorityInfoAccess with one description: id-ad-ocsp, and the URL.
+        let url = url.as_bytes();
+        let length = |more: usize| u8::try_from(url.len() + more).unwrap();
+        let head = [0x30, length(14), 0x30, length(12), 6, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1, 0x86, length(0)];
+        rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], [&head, url].concat())
+    }));
+    let mut pem = leaf.signed_by(&key, &issuer).unwrap().pem() + &key.serialize_pem();
+    if has_issuer {
+        pem += &authority_certificate.pem();
+    }
+    let mut place = Place::new();
+    if staples {
+        place.store = store_in(&place.place).stapling();
+    }
+    place.write("shop.pem", &pem);
+    let is_stapled = place.shop().good.unwrap().is_stapled;
+    let is_named = unstapled(&place.path("")).iter().any(|text| text.contains("certificate shop"));
+    assert_eq!(is_named, responder.is_none() || !has_issuer);
+    is_stapled
+}
+
+#[test]
+fn ocsp_responses_need_a_responder_and_the_issuer() {
+    let responder = Some("http://ocsp.example");
+    assert!(is_stapled(responder, true, true));
+    assert!(!is_stapled(responder, true, false), "haproxy.ocsp_update is off");
+    assert!(!is_stapled(responder, false, true));
+    assert!(!is_stapled(None, true, true));
+}

@@ -75,7 +75,8 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let mut problems = Vec::new();
     let mut is_base_valid = true;
     if args.definitions.is_none() {
-        let warnings = environment::warnings(&settings.haproxy);
+        let mut warnings = environment::warnings(&settings.haproxy);
+        warnings.extend(unstapled_certificates(&settings));
         warnings.iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
         problems.extend(directories(&settings));
         let of_base = block_on(base_config_check::mistakes(&settings, logging.root()));
@@ -152,6 +153,12 @@ fn bad_certificates(settings: &Settings) -> Vec<String> {
     let directory = settings.haproxy.certificates.as_deref();
     let mistakes = directory.map(|directory| certificates::mistakes(directory, now_unix_ms()));
     mistakes.into_iter().flatten().map(|mistake| format!("haproxy.certificates: {mistake}")).collect()
+}
+
+/// The operator's certificates for which HAProxy cannot fetch OCSP responses, although it is to.
+fn unstapled_certificates(settings: &Settings) -> Vec<String> {
+    let directory = settings.haproxy.certificates.as_deref().filter(|_| settings.haproxy.ocsp_update);
+    directory.map(certificates::unstapled).unwrap_or_default()
 }
 
 /// Problems of the files for TLS and tokens.

@@ -13,6 +13,7 @@ use proxymgr_actors::decide::loaded_config::line_sets_in;
 use proxymgr_actors::decide::{line_sets, listener_certificates};
 use proxymgr_actors::model::{
     BaseConfig, CertificateLists, Descriptors, ProxyManagement, ProxyVersion, ServiceDefinition, ServiceName,
+    StapledCertificates,
 };
 
 use super::desired::{DesiredService, Placed, gather_desired};
@@ -86,7 +87,8 @@ pub(super) fn rendered<'a>(
     let frontends = frontends(applied.iter().map(|(_, definition)| (&**definition, &descriptors)), style, map_path);
     let base = BoundBase::new(layout.clone(), descriptors.clone());
     let has_frontends = !frontends.is_empty();
-    let lists = listener_certificates::files(applied.iter().map(|(_, definition)| &**definition));
+    let lists =
+        listener_certificates::files(applied.iter().map(|(_, definition)| &**definition), &StapledCertificates::new());
     let mut line_sets = line_sets::of_all(applied.iter().map(|(_, definition)| &**definition), style);
     // The daemon keeps those without a section until the next reload: services may come from them.
     line_sets.extend(in_place_of.map(line_sets_in).unwrap_or_default());

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use proxymgr_actors::clock::Clock;
-use proxymgr_actors::model::Certificates;
-use slog::Logger;
+use proxymgr_actors::decide::capabilities::fetches_ocsp_responses;
+use proxymgr_actors::model::{Certificates, ProxyVersion};
+use slog::{Logger, warn};
 use tokio::task::spawn_blocking;
 
 use crate::certificates::{self, CertificateScan, CertificateStore, WatchGuard};
@@ -19,11 +20,21 @@ pub struct ReadCertificates {
 }
 
 impl ReadCertificates {
-    /// Reads the certificates and writes the private files; `None` without `haproxy.certificates`, or if the read panics.
-    pub async fn read(settings: &Settings, log: &Logger) -> Option<Self> {
+    /// Reads the certificates for this version of HAProxy and writes the private files; `None` without
+    /// `haproxy.certificates`, or if the read panics.
+    pub async fn read(settings: &Settings, version: Option<ProxyVersion>, log: &Logger) -> Option<Self> {
         let directory = settings.haproxy.certificates.clone()?;
         let private = settings.haproxy.policy.base_config.certificates_path();
-        let mut store = CertificateStore::new(directory, private, logging::component(log, "certificates"));
+        let log = logging::component(log, "certificates");
+        let mut store = CertificateStore::new(directory, private, log.clone());
+        if settings.haproxy.ocsp_update {
+            match version.is_some_and(fetches_ocsp_responses) {
+                true => store = store.stapling(),
+                false => {
+                    warn!(log, "haproxy.ocsp_update has no effect: this HAProxy cannot fetch OCSP responses, 2.8 can")
+                }
+            }
+        }
         let reading = spawn_blocking(move || {
             let scan = store.scan();
             Self { store, scan }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use proxymgr_actors::decide::listener_certificates::OCSP_UPDATE;
 use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
 use proxymgr_actors::model::CertificateChange;
 use proxymgr_actors::port::{Answer, RuntimeError};
@@ -26,7 +27,9 @@ const ANSWER_BYTES_MAX: u64 = 1_024 * 1_024;
 pub(super) async fn change(address: &RuntimeAddress, change: &CertificateChange) -> Result<Answer, RuntimeError> {
     match change {
         CertificateChange::Replace { path, pem } => replace(address, path, &pem.0).await,
-        CertificateChange::Add { list, path, pem } => add(address, list, path, &pem.0).await,
+        CertificateChange::Add { list, path, pem, is_stapled } => {
+            add(address, list, path, &pem.0, if *is_stapled { OCSP_UPDATE } else { "" }).await
+        }
         CertificateChange::Remove { list, path } => remove(address, list, path).await,
     }
 }
@@ -47,7 +50,14 @@ async fn replace(address: &RuntimeAddress, file: &Path, pem: &str) -> Result<Ans
     Ok(refused(&committed))
 }
 
-async fn add(address: &RuntimeAddress, list: &Path, path: &Path, pem: &str) -> Result<Answer, RuntimeError> {
+/// Adds a certificate, with these options in the list.
+async fn add(
+    address: &RuntimeAddress,
+    list: &Path,
+    path: &Path,
+    pem: &str,
+    options: &str,
+) -> Result<Answer, RuntimeError> {
     let (list, file) = (list.display(), path.display());
     let listed = ask(address, &format!("show ssl crt-list {list}\n")).await?;
     // It has the certificate already where another listener has it.
@@ -58,7 +68,8 @@ async fn add(address: &RuntimeAddress, list: &Path, path: &Path, pem: &str) -> R
     let replaced = replace(address, path, pem).await?;
     let answer = match replaced.accepted {
         true if has_entry(&listed, path) => return Ok(replaced),
-        true => ask(address, &format!("add ssl crt-list {list} {file}\n")).await?,
+        true if options.is_empty() => ask(address, &format!("add ssl crt-list {list} {file}\n")).await?,
+        true => ask(address, &format!("add ssl crt-list {list} <<\n{file}{options}\n\n")).await?,
         false => replaced.text,
     };
     if replaced.accepted && answer.contains("Success!") {

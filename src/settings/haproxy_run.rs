@@ -139,6 +139,16 @@ pub(super) fn read_certificates(reader: &mut Reader, run: Option<&RunSettings>) 
     Some(path)
 }
 
+/// Reads `haproxy.ocsp_update`.
+pub(super) fn read_ocsp_update(reader: &mut Reader, has_certificates: bool) -> bool {
+    const KEY: &str = "haproxy.ocsp_update";
+    let is_on = reader.switch(KEY).unwrap_or_default();
+    if is_on && !has_certificates {
+        reader.refuse(KEY, "has no effect without haproxy.certificates; set that, too, or remove this");
+    }
+    is_on
+}
+
 fn environment(reader: &mut Reader) -> ChildEnvironment {
     const KEY: &str = "haproxy.environment";
     let names = reader.lines(KEY);

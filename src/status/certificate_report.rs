@@ -107,6 +107,7 @@ pub mod tests {
             subject: subject.into(),
             names: vec!["shop.example".into()],
             not_after_unix_ms: 60_000,
+            is_stapled: false,
         };
         let seen = SeenCertificate { good: Some(good), problem: Some(problem.to_owned()) };
         Certificates::from([(CertificateName::new("shop").unwrap(), seen)])

@@ -145,3 +145,58 @@ async fn certificate_names_come_and_go_without_reload() {
         serves(&daemon, "b.test", false).await;
     }
 }
+
+/// Returns whether the listener staples an OCSP response for this name by which the certificate is good.
+async fn is_stapled(front: SocketAddr, name: &str) -> Result<bool, String> {
+    let arguments = ["s_client", "-status", "-servername", name, "-connect"];
+    let mut client = tokio::process::Command::new("openssl");
+    let client = client.args(arguments).arg(front.to_string()).stdin(std::process::Stdio::null()).output();
+    let shown = client.await.map_err(|error| error.to_string())?;
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    let is_it = shown.contains(&format!("subject=CN = {name}")) || shown.contains(&format!("subject=CN={name}"));
+    check(is_it, &shown).map(|()| shown.contains("Cert Status: good"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxy_staples_ocsp_responses_of_changed_certificates() {
+    for version in versions() {
+        let dir = TestDir::new();
+        let (ca, files, backends) = (TestCa::new(&dir), ServiceFiles::new(&dir), backends(&dir, 1));
+        let (port, responder) = (dir.port(), dir.port());
+        let write = |name: &str, text: &str| {
+            let next = dir.write("certs/.next", text);
+            std::fs::rename(next, dir.join("certs").join(format!("{name}.pem"))).expect("rename in one directory");
+        };
+        let known: Vec<String> =
+            ["a.test", "b.test", "a.test"].iter().map(|name| ca.stapled_certificate(name, responder)).collect();
+        write("a", &known[0]);
+        write("b", &known[1]);
+        write("plain", &ca.certificate("plain.test"));
+        let _responder = ca.responder(responder);
+        let define = |names: &[&str]| files.define("web", port, json!({"tls": {"certificates": names}}));
+        define(&["plain", "a"]);
+        files.hosts("web", &backends);
+        let settings = daemon(&dir).haproxy(&version).files(&files.services());
+        let settings = settings.set("haproxy.certificates", json!(dir.join("certs")));
+        let daemon = settings.set("haproxy.ocsp_update", json!(true)).start();
+        wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+        let front = SocketAddr::from(([127, 0, 0, 1], port));
+        let before = reloads(&daemon).await;
+        let fetches = version.branch >= (2, 8);
+        let staples = async |name: &str, expected: bool| {
+            let stapled = async || check(is_stapled(front, name).await? == expected, &"the opposite");
+            daemon.eventually(LIMIT, &format!("{version}: {name} is stapled: {expected}"), stapled).await;
+        };
+        staples("a.test", fetches).await;
+        staples("plain.test", false).await;
+        define(&["plain", "a", "b"]);
+        staples("b.test", fetches).await;
+        let client = Client::new(&ca.ca, front).named("a.test");
+        let last = client.request().await.expect("it serves");
+        write("a", &known[2]);
+        let changed = async || check(client.request().await? != last, &"the same");
+        daemon.eventually(LIMIT, "the new certificate is served", changed).await;
+        staples("a.test", fetches).await;
+        assert_eq!(reloads(&daemon).await, before, "{version}: no reload");
+    }
+}

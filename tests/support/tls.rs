@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::dir::TestDir;
+use super::process::Process;
 
 /// A self-signed authority, and certificates for 127.0.0.1 and `localhost`, in PEM format.
 #[derive(Clone, Debug)]
@@ -34,6 +35,31 @@ impl TestCa {
         let both = [server_key, server_cert].map(|path| fs::read_to_string(path).expect("openssl has written it"));
         let server = dir.write("server-key-and-cert.pem", both.concat());
         Self { ca: dir.join("ca.pem"), server, client_cert, client_key, dir }
+    }
+
+    /// Returns a new certificate for this DNS name that names an OCSP responder on a local port, with the authority and
+    /// its key. The responder answers that it is good.
+    pub fn stapled_certificate(&self, name: &str, responder: u16) -> String {
+        let url = format!("http://127.0.0.1:{responder}");
+        let (key, certificate) = sign_for(&self.dir, name, &format!("DNS:{name}\nauthorityInfoAccess=OCSP;URI:{url}"));
+        let mut serial = Command::new("openssl");
+        let serial = serial.args(["x509", "-noout", "-serial", "-in"]).arg(&certificate).output();
+        let serial = String::from_utf8(serial.expect("openssl runs").stdout).expect("text");
+        let serial = serial.trim().trim_start_matches("serial=").to_owned();
+        // The database of `openssl ca`: valid, expires in 2049, serial number, file, subject.
+        let known = fs::read_to_string(self.dir.join("index")).unwrap_or_default();
+        self.dir.write("index", format!("{known}V\t491231235959Z\t\t{serial}\tunknown\t/CN={name}\n"));
+        self.dir.write("index.attr", "unique_subject = no\n");
+        let files = [key, certificate, self.ca.clone()];
+        files.map(|path| fs::read_to_string(path).expect("openssl has written it")).concat()
+    }
+
+    /// Starts the OCSP responder of the authority on a local port; it knows the certificates that exist now.
+    pub fn responder(&self, port: u16) -> Process {
+        let mut command = Command::new("openssl");
+        command.args(["ocsp", "-index", "index", "-CA", "ca.pem", "-rsigner", "ca.pem", "-rkey", "ca.key"]);
+        command.args(["-ndays", "1", "-port", &port.to_string()]).current_dir(self.dir.path());
+        Process::start(&self.dir, "ocsp", command)
     }
 
     /// Returns a new certificate for this DNS name, with its key.

@@ -23,6 +23,7 @@ fn certificates(texts: &[(&str, &str)]) -> Arc<Certificates> {
         subject: String::new(),
         names: Vec::new(),
         not_after_unix_ms: u64::MAX,
+        is_stapled: false,
     };
     let seen = |pem: &str| SeenCertificate { good: Some(good(pem)), problem: None };
     Arc::new(texts.iter().map(|(text, pem)| (name(text), seen(pem))).collect())

@@ -37,6 +37,7 @@ fn each_way_has_its_keys_and_defaults() {
 fn certificates_need_an_absolute_path_and_a_managed_haproxy() {
     let settings = load("haproxy: {certificates: /c}", &[], &[]).unwrap();
     assert_eq!(settings.haproxy.certificates, Some("/c".into()));
+    check("haproxy:\n  ocsp_update: true", &[("p.yml:2", "haproxy.ocsp_update")]);
     check("haproxy:\n  certificates: c", &[("p.yml:2", "haproxy.certificates")]);
     check("haproxy:\n  run: none\n  certificates: /c", &[("p.yml:3", "haproxy.certificates")]);
 }

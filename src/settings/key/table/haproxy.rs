@@ -160,6 +160,17 @@ pub(super) const HAPROXY: &[Key] = &[
     )
     .example("/etc/proxymgr/certs"),
     key(
+        "haproxy.ocsp_update",
+        Kind::Switch,
+        Text("false"),
+        OnRestart,
+        "Whether HAProxy fetches OCSP responses for these certificates and staples them. Needs HAProxy 2.8.",
+    )
+    .details(
+        "HAProxy then sends requests to the responders that the certificates name. Certificates that name none, or whose \
+         issuer is not in the chain, get no responses; proxymgr check and the log name them.",
+    ),
+    key(
         "haproxy.global",
         Kind::Lines,
         Empty,
