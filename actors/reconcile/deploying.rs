@@ -157,13 +157,13 @@ impl State {
             if section.is_none() && self.running().is_some() && !service.source.known {
                 return None;
             }
-            let last_good = match section.filter(|section| section.is_of_file) {
+            let last_good = match section {
                 Some(section) => {
                     let spec = section.spec();
                     let text = is_same_style.then(|| section.file.text.clone());
                     Some(BoundSection { spec, descriptors: Some(section.descriptors.clone()), text })
                 }
-                // The definition of an earlier run; its socket is not held yet. A backend added at run time was in no file.
+                // The definition of an earlier run; its socket is not held yet.
                 None => service
                     .earlier
                     .definition

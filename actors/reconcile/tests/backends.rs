@@ -152,6 +152,18 @@ fn backend_has_the_definition_that_it_was_added_for() {
 }
 
 #[test]
+fn backend_added_at_run_time_stays_while_its_new_definition_is_refused() {
+    let mut rig = shared();
+    rig.new_service_served();
+    rig.define("new", &format!("{}{}", domain("new"), r#", "listen_options": ["timeout server 9s"]"#));
+    rig.file_text();
+    let order = rig.order().expect("its lines need a reload");
+    let new = &order.services[&service("new")];
+    let good = new.last_good.as_ref().expect("it was served");
+    assert!(good.spec.definition != new.desired.definition && !new.is_running, "HAProxy has not checked it in a file");
+}
+
+#[test]
 fn domain_waits_for_publication() {
     let mut rig = shared();
     rig.define("new", &domain("new"));
