@@ -273,10 +273,8 @@ fn written_file_can_be_parsed_with_any_descriptors() {
     let loaded = &sections[&web.name];
     assert_eq!(loaded.header, *section_header(&web, style));
     let (name, host) = web_hosts.first().expect("one host");
-    assert_eq!(
-        loaded.server_lines,
-        BTreeMap::from([(name.clone(), server_line(&web, name, host, Some(&ids), SectionStyle::default()))])
-    );
+    let line = server_line(&web, name, host, Some(&ids), style);
+    assert_eq!(loaded.server_lines, BTreeMap::from([(name.clone(), line)]));
     assert_eq!(sections[&db.name].server_lines.len(), 0);
     assert_eq!(sections[&db.name].header, *section_header(&db, style), "a socket of HAProxy is no option");
     assert!(parse_sections("listen foreign\n    server a 10.0.0.1:80\n").is_empty(), "a file that is not ours");
@@ -479,7 +477,7 @@ proptest! {
         let loaded = &sections[&definition.name];
         prop_assert_eq!(loaded.header.as_str(), &*section_header(&definition, style));
         let written: BTreeMap<_, _> =
-            hosts.iter().map(|(name, host)| (name.clone(), server_line(&definition, name, host, Some(&ids), SectionStyle::default()))).collect();
+            hosts.iter().map(|(name, host)| (name.clone(), server_line(&definition, name, host, Some(&ids), style))).collect();
         prop_assert_eq!(&loaded.server_lines, &written);
 
         let fewer: HostList = hosts.iter().skip(1).map(|(name, host)| (name.clone(), host.clone())).collect();

@@ -74,18 +74,24 @@ fn only_servers_that_stay_ready_are_carried_over() {
         ("unresolved", json!({"address": "c.example", "port": 1})),
         ("changed", json!({"address": "10.0.0.5", "port": 1})),
         ("gone", json!({"address": "10.0.0.6", "port": 1})),
+        ("socket", json!({"address": "unix@/run/a.sock"})),
+        ("other-socket", json!({"address": "unix@/run/b.sock"})),
     ]);
     let mut next = before.clone();
     next.extend(hosts(&[
         ("moves", json!({"address": "10.0.0.2", "port": 2})),
         ("rests", json!({"address": "10.0.0.3", "port": 1, "state": "maint"})),
         ("changed", json!({"address": "10.0.0.5", "port": 1, "options": ["no-check"]})),
+        ("other-socket", json!({"address": "unix@/run/c.sock"})),
     ]));
     next.remove(&ServerName::new("gone").unwrap());
     let stays = line("web", "stays", "10.0.0.1", 0, "-", 1);
     let six = line("web", "six", "fd00::1", 0, "-", 1);
     let named = line("web", "named", "10.9.9.9", 0, "a.example", 1);
+    let socket = line("web", "socket", "-", 0, "-", 0);
     let lines = [
+        socket.clone(),
+        line("web", "other-socket", "-", 0, "-", 0),
         stays.clone(),
         line("web", "moves", "10.0.0.2", 0, "-", 1),
         line("web", "rests", "10.0.0.3", 0, "-", 1),
@@ -101,7 +107,8 @@ fn only_servers_that_stay_ready_are_carried_over() {
         "2 web 1 stays".to_owned(),
         six.clone(),
     ];
-    assert_eq!(reported(&lines, (&web, &before), (&web, &next)), format!("1\n{HEADER_2_2}\n{stays}\n{named}\n{six}\n"));
+    let carried = format!("1\n{HEADER_2_2}\n{socket}\n{stays}\n{named}\n{six}\n");
+    assert_eq!(reported(&lines, (&web, &before), (&web, &next)), carried);
 }
 
 #[test]
