@@ -8,8 +8,10 @@ trap 'rm -rf "$scratch"' EXIT
 unset CARGO_TARGET_DIR
 
 first=$scratch/first second=$scratch/a-longer/name-than/the-first
+# Both at once: the repository may get a commit meanwhile.
+git clone --quiet "$repository" "$first"
+git clone --quiet "$first" "$second"
 for directory in "$first" "$second"; do
-    git clone --quiet "$repository" "$directory"
     make --no-print-directory -C "$directory" build deb
     # Cargo's own files are no longer needed, and take gigabytes.
     mkdir "$directory/built"
