@@ -258,11 +258,12 @@ impl World {
         let alive = self.with(|things| {
             let Some(process) = things.processes.get_mut(&pid) else { return false };
             process.answers = true;
-            if !process.is_adopted {
+            let (is_ours, serves) = (process.generation == things.generation, !process.draining);
+            // One whose manager was killed meanwhile obeys the next one from its adoption on.
+            if is_ours && !process.is_adopted {
                 process.attached_at = Some(Instant::now());
             }
             process.up.notify_waiters();
-            let (is_ours, serves) = (process.generation == things.generation, !process.draining);
             if is_ours && things.oracle.serves() {
                 things.note_slots_left();
             }

@@ -17,8 +17,8 @@ use crate::decide::listener_certificates::{self, CertificateList};
 use crate::decide::routing::{Routing, map_text};
 use crate::message::WantedSockets;
 use crate::model::{
-    CertificateName, Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName, ServiceDefinition,
-    ServiceName, StapledCertificates,
+    CertificateName, ListenAddress, Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName,
+    ServiceDefinition, ServiceName, StapledCertificates,
 };
 use crate::port::ConfigText;
 
@@ -179,6 +179,14 @@ impl Running {
         let listening =
             |(name, section): (&ServiceName, &Section)| Some((name.clone(), WantedSockets::of(&section.definition)?));
         self.sections.iter().filter_map(listening).collect()
+    }
+
+    /// Returns the sockets of the base that the process listens on: also those of sections that stay as an earlier base had
+    /// them, because HAProxy refuses the next one.
+    pub fn listens_on_for_base(&self) -> BTreeSet<ListenAddress> {
+        let framed = self.sections.values().filter(|section| section.definition.frame().is_some());
+        let held = framed.flat_map(|section| section.descriptors.keys().cloned());
+        self.base.layout.listens().into_iter().chain(held).collect()
     }
 
     /// Marks its state as unknown until the next observation.

@@ -317,7 +317,7 @@ impl State {
             && let Some(running) = self.process.running()
         {
             let keep = running.listens_on();
-            let base = running.base.layout.listens();
+            let base = running.listens_on_for_base();
             self.outbox.push(Effect::ReleaseSockets { keep, base });
         }
     }
