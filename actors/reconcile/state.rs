@@ -311,9 +311,11 @@ impl State {
         self.files.saved.changed(now.instant);
     }
 
-    /// Closes every socket that the process does not listen on.
+    /// Closes every socket that the process does not listen on. Does nothing during a deployment, whose process needs
+    /// others.
     pub fn release_sockets(&mut self) {
         if !self.settings.is_external()
+            && self.deployment.is_none()
             && let Some(running) = self.process.running()
         {
             let keep = running.listens_on();

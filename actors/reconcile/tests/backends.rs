@@ -3,7 +3,7 @@
 use super::routes::routes;
 use super::*;
 use crate::decide::line_sets;
-use crate::limits::{BACKEND_DELETION_WAIT, BACKEND_QUEUE_WAIT, PARKED_SERVER_SWEEP};
+use crate::limits::{BACKEND_DELETION_WAIT, BACKEND_QUEUE_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
 use crate::model::Routes;
 
 const VERSION: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
@@ -161,6 +161,21 @@ fn backend_added_at_run_time_stays_while_its_new_definition_is_refused() {
     let new = &order.services[&service("new")];
     let good = new.last_good.as_ref().expect("it was served");
     assert!(good.spec.definition != new.desired.definition && !new.is_running, "HAProxy has not checked it in a file");
+}
+
+#[test]
+fn lost_answer_during_deployment_closes_no_socket() {
+    let mut rig = shared();
+    rig.define("new", &domain("new"));
+    rig.hosts("new", &[5]);
+    assert_eq!(rig.backend_commands(), ["add backend new from SET"]);
+    rig.feed(Input::ReloadOrdered("an operator asked for it".to_owned()));
+    rig.wait(RELOAD_PATIENCE);
+    assert!(rig.order().is_some(), "the reload does not wait for the answer for ever");
+    let releases = |effect: &Effect| matches!(effect, Effect::ReleaseSockets { .. }).then_some(());
+    while rig.take(releases).is_some() {}
+    rig.feed(Input::BackendsAnswered(Err(timed_out())));
+    assert!(rig.take(releases).is_none(), "the new process may listen on others");
 }
 
 #[test]
