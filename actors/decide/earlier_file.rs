@@ -89,13 +89,12 @@ pub fn with_descriptors(text: &str, by_old: &BTreeMap<RawFd, RawFd>) -> Option<S
     Some(renamed)
 }
 
-/// Returns the servers of each section that take traffic when a process starts with the file. Servers with a host name
-/// are left out, because the file does not contain their addresses.
+/// Returns the servers of each section that take traffic when a process starts with the file.
 pub fn ready_servers(text: &str) -> BTreeMap<ServiceName, Arc<HostList>> {
     let host = |(name, line): (ServerName, String)| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, _, endpoint, options @ ..] = &*words else { return None };
-        let endpoint = Endpoint::parse(endpoint).filter(|endpoint| endpoint.host_name().is_none())?;
+        let endpoint = Endpoint::parse(endpoint)?;
         (!options.contains(&"disabled")).then(|| (name, Arc::new(Host::at(endpoint))))
     };
     let hosts = |section: LoadedSection| Arc::new(section.server_lines.into_iter().filter_map(host).collect());
@@ -193,6 +192,6 @@ backend shop
         );
         let servers = ready_servers(&text);
         let names: Vec<&str> = servers.values().flat_map(|hosts| hosts.keys()).map(ServerName::as_str).collect();
-        assert_eq!(names, ["a", "d"]);
+        assert_eq!(names, ["a", "c", "d"]);
     }
 }
