@@ -167,6 +167,9 @@ impl State {
         if known.as_ref() == Some(&observed) {
             return;
         }
+        // Removed services that lost their domains by commands without an answer can leave now.
+        let removed = running.sections.keys().filter(|name| !self.desired.services.contains_key(*name));
+        self.work.review(removed.cloned());
         self.work.routes = true;
         // After an unanswered batch a difference is expected.
         if known.is_some() {

@@ -1,9 +1,11 @@
 //! Tests of backends that come and go at run time.
 
-use super::routes::routes;
+use super::routes::{map, routes};
 use super::*;
 use crate::decide::line_sets;
-use crate::limits::{BACKEND_DELETION_WAIT, BACKEND_QUEUE_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
+use crate::limits::{
+    BACKEND_DELETION_WAIT, BACKEND_QUEUE_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE, RUNTIME_RETRY_MIN,
+};
 use crate::model::Routes;
 
 const VERSION: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
@@ -161,6 +163,18 @@ fn backend_added_at_run_time_stays_while_its_new_definition_is_refused() {
     let new = &order.services[&service("new")];
     let good = new.last_good.as_ref().expect("it was served");
     assert!(good.spec.definition != new.desired.definition && !new.is_running, "HAProxy has not checked it in a file");
+}
+
+#[test]
+fn service_whose_domains_were_removed_without_an_answer_leaves() {
+    let mut rig = shared();
+    rig.feed(Input::ServiceRemoved(service("api")));
+    rig.take(|effect| matches!(effect, Effect::ChangeRoutes { .. }).then_some(())).expect("its domain is removed");
+    rig.feed(Input::RoutesAnswered(Err(timed_out())));
+    rig.wait(RUNTIME_RETRY_MIN);
+    let servers = observation(&[("web", &[(1, READY)]), ("api", &[(9, READY)])]);
+    rig.feed(Input::Observed(Ok(Observed { process: process_of("3.4.9-1"), servers, routes: map(&[("web", "web")]) })));
+    assert_eq!(rig.backend_command(), "unpublish backend api");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) fn routes(of: &[(&str, &str)]) -> Routes {
     of.iter().map(|(domain, name)| (key(domain), service(name))).collect()
 }
 
-fn map(of: &[(&str, &str)]) -> Option<ObservedRoutes> {
+pub(super) fn map(of: &[(&str, &str)]) -> Option<ObservedRoutes> {
     Some(of.iter().map(|(domain, name)| (key(domain), (*name).to_owned())).collect())
 }
 
