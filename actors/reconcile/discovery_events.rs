@@ -182,7 +182,8 @@ impl State {
 
     /// Applies settings that were read again.
     pub(super) fn policy_changed(&mut self, policy: Arc<ProxyPolicy>) {
-        if policy.base_config != self.settings.policy.base_config && self.deploys() {
+        let is_new = policy.base_config != self.settings.policy.base_config;
+        if (is_new || self.reloads.retry_base()) && self.deploys() {
             self.reloads.request(ReloadCause::Settings.because("the settings of HAProxy changed"));
         }
         self.reloads.forget_refused_base();

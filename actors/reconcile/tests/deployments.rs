@@ -319,6 +319,7 @@ fn refused_base_stays_a_problem_while_other_changes_are_deployed() {
     let mut rig = Rig::serving(&[1]);
     let mut changed = policy();
     changed.base_config.global.push("nonsense".to_owned());
+    let again = changed.clone();
     rig.feed(Input::PolicyChanged(Arc::new(changed)));
     rig.order();
     rig.feed(Input::Deployed(Err(DeployFailure { suspects_base: true, ..failure("no answer") })));
@@ -329,9 +330,16 @@ fn refused_base_stays_a_problem_while_other_changes_are_deployed() {
     rig.deployed(2);
     let error = rig.snapshot().reload_error.expect("the base is not in use");
     assert!(error.contains("no answer"), "{error}");
-    rig.feed(Input::Refresh);
     rig.wait(RELOAD_INTERVAL);
+    rig.feed(Input::Refresh);
     assert!(contains(&rig.order().unwrap(), "nonsense"), "an operator asked to try everything again");
+    rig.feed(Input::Deployed(Err(DeployFailure { suspects_base: true, ..failure("no answer") })));
+    rig.feed(Input::ConfigFileWritten { result: Ok(()), took: Duration::ZERO });
+    rig.wait(RELOAD_RETRY);
+    rig.observed(2, &[(1, READY)]);
+    assert!(rig.order().is_none());
+    rig.feed(Input::PolicyChanged(Arc::new(again)));
+    assert!(contains(&rig.order().unwrap(), "nonsense"), "the same settings were read again");
 }
 
 #[test]
