@@ -95,6 +95,13 @@ impl Rig {
         self.feed(Input::Observed(Ok(Observed { process: process_of("3.4.9-1"), servers, routes: None })));
     }
 
+    /// Adds the service `new` up to the point where HAProxy is asked for its backend.
+    fn new_backend_requested(&mut self) {
+        self.define("new", &domain("new"));
+        self.hosts("new", &[5]);
+        assert_eq!(self.backend_commands(), ["add backend new from SET"]);
+    }
+
     /// Adds the service `new` up to the point where its domain leads to it.
     fn new_service_served(&mut self) {
         self.define("new", &domain("new"));
@@ -143,9 +150,7 @@ fn new_backend_comes_without_reload() {
 #[test]
 fn backend_has_the_definition_that_it_was_added_for() {
     let mut rig = shared();
-    rig.define("new", &domain("new"));
-    rig.hosts("new", &[5]);
-    assert_eq!(rig.backend_commands(), ["add backend new from SET"]);
+    rig.new_backend_requested();
     rig.define("new", &format!("{}{}", domain("new"), r#", "listen_options": ["timeout server 9s"]"#));
     rig.backends_answered(vec![accepted()]);
     rig.command_texts_accepted();
@@ -180,9 +185,7 @@ fn service_whose_domains_were_removed_without_an_answer_leaves() {
 #[test]
 fn lost_answer_during_deployment_closes_no_socket() {
     let mut rig = shared();
-    rig.define("new", &domain("new"));
-    rig.hosts("new", &[5]);
-    assert_eq!(rig.backend_commands(), ["add backend new from SET"]);
+    rig.new_backend_requested();
     rig.feed(Input::ReloadOrdered("an operator asked for it".to_owned()));
     rig.wait(RELOAD_PATIENCE);
     assert!(rig.order().is_some(), "the reload does not wait for the answer for ever");
