@@ -132,6 +132,8 @@ pub struct LaunchProxy {
     pub descriptors: Vec<RawFd>,
     /// The path and the text of the state file that it reads; `None` where it reads none.
     pub state_file: Option<(PathBuf, String)>,
+    /// The path and the text of the file with counters that it reads; `None` where it reads none.
+    pub stats_file: Option<(PathBuf, String)>,
     /// The servers in the file, by service.
     pub servers: BTreeMap<ServiceName, Arc<HostList>>,
 }

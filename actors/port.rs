@@ -138,6 +138,11 @@ pub trait RuntimeApi {
     fn server_states(&self) -> PortFuture<Result<String, RuntimeError>> {
         Box::pin(ready(Ok(String::new())))
     }
+    /// Returns the answer to `dump stats-file`: the counters of all sections and servers that have an id, as the text that
+    /// the next process can load.
+    fn counters(&self) -> PortFuture<Result<String, RuntimeError>> {
+        Box::pin(ready(Ok(String::new())))
+    }
     /// Returns the current sessions of each server of these sections.
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>>;
     /// Adds, publishes, unpublishes and deletes backends, in order, and returns one answer each.
@@ -254,6 +259,10 @@ pub trait ConfigFile {
     fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>>;
     /// Replaces the state file at `path`, which HAProxy reads at its start. Calls are serialised.
     fn write_state_file(&self, _path: PathBuf, _text: String) -> PortFuture<Result<(), String>> {
+        Box::pin(ready(Ok(())))
+    }
+    /// Replaces the file at `path` with these counters, which HAProxy reads at its start.
+    fn write_stats_file(&self, _path: PathBuf, _text: String) -> PortFuture<Result<(), String>> {
         Box::pin(ready(Ok(())))
     }
     /// Replaces the state file with the rows of `said`, the answer to `show servers state`, that are valid for these

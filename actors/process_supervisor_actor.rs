@@ -198,7 +198,8 @@ impl ProcessSupervisorActor {
     }
 
     fn launch(&mut self, order: LaunchProxy) -> ResponseActFuture<Self, Result<ProcessInfo, LaunchError>> {
-        let LaunchProxy { with_candidate, descriptors, state_file, servers } = order;
+        let LaunchProxy { with_candidate, descriptors, state_file, stats_file, servers } = order;
+        let read_once = stats_file.as_ref().map(|(path, _)| path.clone());
         let ports = self.ports.clone();
         let not_before = self.backoff.not_before();
         let mut stopping = self.progress.stopping.subscribe();
@@ -222,6 +223,11 @@ impl ProcessSupervisorActor {
                 }
                 if let Some((path, text)) = state_file {
                     write_state_file(&*ports.config_file, path, text, &log).await;
+                }
+                if let Some((path, text)) = stats_file
+                    && let Err(error) = ports.config_file.write_stats_file(path, text).await
+                {
+                    warn!(log, "the counters cannot be kept for the next HAProxy process"; "error" => error);
                 }
                 if with_candidate {
                     ports.config_file.promote().await.map_err(LaunchError::File)?;
@@ -268,8 +274,19 @@ impl ProcessSupervisorActor {
             };
         Box::pin(pause.into_actor(self).then(start).then(wait).map(|outcome, supervisor, ctx| {
             supervisor.launched(&outcome, ctx);
+            if let Some(path) = read_once {
+                supervisor.empty_stats_file(path, ctx);
+            }
             outcome
         }))
+    }
+
+    /// Empties the file with counters, after a process has read it: one that is started with the same file after a crash
+    /// would begin with outdated ones.
+    fn empty_stats_file(&self, path: PathBuf, ctx: &mut Context<Self>) {
+        let emptied = self.ports.config_file.write_stats_file(path, String::new());
+        // A failure has no other consequence.
+        ctx.spawn(emptied.into_actor(self).map(|_, _, _| ()));
     }
 
     fn launched(&mut self, outcome: &Result<ProcessInfo, LaunchError>, ctx: &mut Context<Self>) {

@@ -58,6 +58,14 @@ pub(super) fn has_hash_key(version: ProxyVersion) -> bool {
     version >= ProxyVersion { major: 3, minor: 0 }
 }
 
+/// The option, and the line of a section, with a [global unique id](super::guid).
+pub(super) const GUID: &str = "guid";
+
+/// Returns whether HAProxy of this version dumps its counters, and restores them by [`GUID`].
+pub(super) fn keeps_counters(version: ProxyVersion) -> bool {
+    version >= ProxyVersion { major: 3, minor: 0 }
+}
+
 /// The options that give servers the same position in consistent hashes wherever and whenever they are added.
 pub(super) const HASH_BY_ADDRESS: [&str; 2] = [HASH_KEY, "addr-port"];
 

@@ -145,6 +145,8 @@ pub struct DeployOrder {
     pub last_file: Option<LastFile>,
     /// The state file that the new process reads; `None` where it reads none.
     pub state_file: Option<PathBuf>,
+    /// The file with counters that the new process reads; `None` where it reads none.
+    pub stats_file: Option<PathBuf>,
     /// The source of server health; `None` where there is none.
     pub health_source: Option<HealthSource>,
 }

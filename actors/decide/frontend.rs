@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::config_text::{INDENT, clients_connect_to, push_bind};
+use super::haproxy_config::push_guid;
 use super::match_rules::{MatchRules, Step};
 use super::quoting::quoted;
 use super::routing::{FrontendKind, kind_of as kind_of_service, routed_at};
@@ -87,6 +88,7 @@ fn frontend(listen: SocketAddr, needs: &Needs<'_>, style: SectionStyle, map: &Pa
     push_bind(&mut text, &listen.into(), &needs.descriptors, &words, style);
     let rules = Rules::of(kind);
     let _ = writeln!(text, "{INDENT}mode {}", rules.mode);
+    push_guid(&mut text, &name(listen, kind), style);
     let matches = MatchRules::of(needs.services.iter().copied());
     for acl in matches.acls() {
         let _ = writeln!(text, "{INDENT}{acl}");

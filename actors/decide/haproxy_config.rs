@@ -9,10 +9,11 @@ use std::sync::Arc;
 use memchr::memrchr_iter;
 
 use super::base::layout::{push_placeholder, written};
-use super::capabilities::{HASH_BY_ADDRESS, HASH_KEY};
+use super::capabilities::{GUID, HASH_BY_ADDRESS, HASH_KEY};
 use super::common_ends::between_common_ends;
 pub use super::config_text::STATS_DESCRIPTOR;
 use super::config_text::{INDENT, SERVERS_BEGIN, SERVERS_END, WITH_OPTIONS, clients_connect_to, push_bind};
+use super::guid;
 use super::line_sets;
 use super::match_rules;
 use super::option_lines::push_options;
@@ -39,7 +40,7 @@ pub fn section(
     let set = line_sets::of(definition, style);
     let mut text = match definition.frame() {
         Some(frame) => written(&frame.head, descriptors),
-        None => section_start(definition, set.as_ref().map(|set| &*set.name)),
+        None => section_start(definition, set.as_ref().map(|set| &*set.name), style),
     };
     if definition.frame().is_none() {
         push_binds(&mut text, definition, descriptors, style);
@@ -91,6 +92,9 @@ fn push_servers(
         if definition.frame().is_some() && style.hash_by_address && !mentions(definition.lines()) {
             let _ = writeln!(text, "{INDENT}default-server {}", HASH_BY_ADDRESS.join(" "));
         }
+        if definition.frame().is_some() && !starts_with(definition.lines(), GUID) {
+            push_guid(text, definition.name.as_str(), style);
+        }
         let required = definition.in_base.iter().flat_map(|in_base| &in_base.required_servers);
         for server in required.filter(|server| !hosts.contains_key(*server)) {
             push_placeholder(text, server.as_str());
@@ -102,6 +106,10 @@ fn push_servers(
     if is_marked {
         let _ = writeln!(text, "{SERVERS_END}");
     }
+}
+
+fn starts_with(lines: &[Vec<Word>], keyword: &str) -> bool {
+    lines.iter().any(|words| words.first().is_some_and(|word| word.as_str() == keyword))
 }
 
 /// Returns whether comments mark the servers of the service, because its section has other servers, too.
@@ -162,7 +170,7 @@ pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Ar
         Some(SectionFrame { head, tail, .. }) => {
             written(head, &Descriptors::new()) + &written(tail, &Descriptors::new())
         }
-        None => section_start(definition, None),
+        None => section_start(definition, None, style),
     };
     if definition.frame().is_none() {
         push_options(&mut text, definition, style);
@@ -170,8 +178,15 @@ pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Ar
     text.into()
 }
 
+/// Adds the line by which the counters of a section survive a reload.
+pub(super) fn push_guid(text: &mut String, section: &str, style: SectionStyle) {
+    if style.guids {
+        let _ = writeln!(text, "{INDENT}{GUID} {}", guid::of_section(section));
+    }
+}
+
 /// Returns the start of a section, which derives from a set of lines where there is one.
-fn section_start(definition: &ServiceDefinition, set: Option<&str>) -> String {
+fn section_start(definition: &ServiceDefinition, set: Option<&str>, style: SectionStyle) -> String {
     let keyword = if has_listener(definition) { "listen" } else { "backend" };
     let mut text = match set.or(definition.named_defaults().map(ServiceName::as_str)) {
         Some(defaults) => format!("{keyword} {} from {defaults}\n", definition.name),
@@ -187,5 +202,6 @@ fn section_start(definition: &ServiceDefinition, set: Option<&str>) -> String {
     for line in match_rules::description(definition) {
         let _ = writeln!(text, "{INDENT}# match: {line}");
     }
+    push_guid(&mut text, definition.name.as_str(), style);
     text
 }

@@ -201,7 +201,7 @@ impl LoadedSection {
                 self.order.push(name.clone());
                 self.server_lines.insert(name, line.to_owned());
             }
-            ("default-server", _) if is_marked => {}
+            ("default-server" | "guid", _) if is_marked => {}
             ("bind", address) if inherited(address).is_some() || self.listens_on(address) => {}
             _ => self.push_head(line),
         }

@@ -23,6 +23,7 @@ pub mod frontend;
 pub mod grammar;
 pub mod grants;
 pub mod guard;
+pub mod guid;
 pub mod haproxy_config;
 pub mod health_changes;
 pub mod host_list;

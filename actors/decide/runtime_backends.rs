@@ -8,11 +8,12 @@ use std::sync::Arc;
 use super::capabilities::{adds_backends, static_balance};
 use super::config_text::{WITH_OPTIONS, connected_to};
 use super::frontend::{self, frontends};
+use super::guid;
 use super::line_sets::{self, LineSets};
 use super::loaded_config::LoadedSection;
 use super::routing::{has_listener, has_rule, kind_of, routed_at};
 use super::section_style::SectionStyle;
-use crate::model::{Descriptors, ProcessInfo, ServiceDefinition, UpdateStrategy};
+use crate::model::{BackendCommand, Descriptors, ProcessInfo, ServiceDefinition, ServiceName, UpdateStrategy};
 
 /// The parts of a process on which this depends.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,12 @@ impl NeedsReload {
             Some(why) => format!("the service is new, and {why}"),
         }
     }
+}
+
+/// Returns the command that adds the backend of a service to a process with a file in this style.
+pub fn addition(service: &ServiceName, from: Arc<str>, style: SectionStyle) -> BackendCommand {
+    let guid = style.guids.then(|| guid::of_section(service.as_str()).into());
+    BackendCommand::Add { service: service.clone(), from, guid }
 }
 
 impl BackendGround<'_> {

@@ -2,7 +2,7 @@
 
 use super::balance_work::Balance;
 use super::base::BaseLayout;
-use super::capabilities::{HASH_KEY, has_dynamic_backends, has_hash_key};
+use super::capabilities::{HASH_KEY, has_dynamic_backends, has_hash_key, keeps_counters};
 use super::config_lines::mode_of;
 use super::log_format;
 use crate::model::{ProxyVersion, ServiceDefinition};
@@ -30,6 +30,9 @@ pub struct SectionStyle {
     pub hash_by_address: bool,
     /// Whether servers have the option `hash-key`.
     pub hash_keys: bool,
+    /// Whether sections and servers have [ids](super::guid) by which their counters survive a reload. Available since
+    /// HAProxy 3.0; omitted where the daemon does not write the file.
+    pub guids: bool,
     /// How sections balance by default.
     pub balance: Balance,
     /// Which backends derive from a set of lines.
@@ -74,6 +77,7 @@ impl SectionStyle {
             keeps_tables: base.local_peer.is_some(),
             hash_by_address: !base.mentions(HASH_KEY) && version.is_some_and(has_hash_key),
             hash_keys: version.is_some_and(has_hash_key),
+            guids: base.is_written && version.is_some_and(keeps_counters),
             balance: Balance::default().after(&base.defaults),
             line_sets: match base.defaults_root {
                 _ if !version.is_some_and(has_dynamic_backends) => LineSetSupport::None,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::capabilities::HASH_BY_ID;
 use super::config_lines::default_server;
 use super::config_text::INDENT;
+use super::guid;
 use super::quoting::quoted;
 use super::section_style::SectionStyle;
 use super::server_ids::ServerIds;
@@ -42,6 +43,11 @@ pub(super) fn push_server_line(
     let words = server_words(definition, host);
     if let Some(id) = ids.and_then(|ids| id_beside(&words, name, host, ids)) {
         let _ = write!(text, " id {id}");
+    }
+    if style.guids
+        && let Some([option, guid]) = guid::option_beside(&words, &definition.name, name)
+    {
+        let _ = write!(text, " {} {}", option.as_str(), guid.as_str());
     }
     for word in words {
         text.push(' ');

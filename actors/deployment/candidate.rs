@@ -275,6 +275,7 @@ impl Candidate {
             sections: sections.clone().map(|(name, section)| (name, section.text.clone())).collect(),
             frontends: frontends.into_values().collect(),
             line_sets: self.line_sets_of(sections.clone()),
+            have_guids: self.context.style.guids,
         };
         let pieces = self.base.pieces(&services);
         let of_sections = sections.clone().flat_map(|(_, section)| section.section.descriptors.iter());

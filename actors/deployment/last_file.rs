@@ -27,7 +27,11 @@ pub async fn restart_on(
     warn!(peers.log, "no HAProxy process serves, starting one with the last file"; "error" => &failure.error);
     let descriptors = last_file.descriptors.into_iter().collect();
     let servers = ready_servers(&text);
-    match peers.launch.send(LaunchProxy { with_candidate: false, descriptors, state_file: None, servers }).await {
+    match peers
+        .launch
+        .send(LaunchProxy { with_candidate: false, descriptors, state_file: None, stats_file: None, servers })
+        .await
+    {
         Ok(Ok(process)) => Ok(Deployed::OnLastFile(Box::new(RestartedProcess { process, failure }))),
         _ => Err(failure),
     }
@@ -107,7 +111,7 @@ impl EarlierFile {
         let descriptors: Vec<RawFd> = by_old.into_values().collect();
         let text = ConfigText { pieces: vec![text.into()], map: self.map.map(Into::into), ..ConfigText::default() };
         peers.config_file.check(text, descriptors.clone()).await.map_err(|failure| failure.to_string())?;
-        let start = LaunchProxy { with_candidate: true, descriptors, state_file: None, servers };
+        let start = LaunchProxy { with_candidate: true, descriptors, state_file: None, stats_file: None, servers };
         peers.launch.send(start).await.map_err(gone)?.map_err(|error| error.to_string())
     }
 }

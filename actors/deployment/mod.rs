@@ -14,6 +14,7 @@
 
 mod candidate;
 mod complaint;
+mod counters_handover;
 mod health_handover;
 mod isolation;
 mod last_file;
@@ -114,7 +115,7 @@ async fn deploy_or_fall_back(
         None if !processes.serve => EarlierFile::read(&order.services, &*peers.config_file).await,
         _ => None,
     };
-    let failure = match deploy_new_file(order, continued, peers).await {
+    let failure = match deploy_new_file(order, processes, continued, peers).await {
         Err(failure) => failure,
         outcome => return outcome,
     };
@@ -129,10 +130,11 @@ async fn deploy_or_fall_back(
 /// it already.
 async fn deploy_new_file(
     order: DeployOrder,
+    processes: Processes,
     continued: Option<ProcessInfo>,
     peers: &DeploymentPeers,
 ) -> Result<Deployed, DeployFailure> {
-    let DeployOrder { context, services, only_for, state_file, health_source, .. } = order;
+    let DeployOrder { context, services, only_for, state_file, stats_file, health_source, .. } = order;
     let held = hold_sockets(context.base.listens(), &services, BTreeMap::new(), peers).await?;
     if let Some(NotOpened { address, error }) = held.base_failed.first() {
         let place = context.base.place_of(address).unwrap_or("haproxy.base_config");
@@ -142,9 +144,12 @@ async fn deploy_new_file(
     // With thousands of services each step takes long: runtime changes go on in between.
     yield_now().await;
     let (candidate, mut warnings) = isolate(candidate, &*peers.config_file).await?;
+    // Both files are written later, for the new process: the check may not find them.
     if let Some(path) = state_file.as_ref().map(|path| path.to_string_lossy()) {
-        // The state file is written later, for the new process: the check may not find it.
         warnings.base.retain(|warning| !warning.contains(&*path));
+    }
+    if stats_file.is_some() {
+        warnings.base.retain(|warning| !counters_handover::is_about_its_file(warning));
     }
     log_blockers(&candidate, &peers.log);
     if only_for.is_some_and(|services| services.iter().all(|name| candidate.is_stuck(name))) {
@@ -159,12 +164,17 @@ async fn deploy_new_file(
         Some(path) => Some((path, health_handover::state_file_text(health_source, &candidate, peers).await)),
         None => None,
     };
+    let stats_file = match stats_file {
+        Some(path) => Some((path, counters_handover::stats_file_text(processes.serve, peers).await)),
+        None => None,
+    };
     yield_now().await;
     let servers = candidate.sections.iter().map(|(name, section)| (name.clone(), section.section.spec.hosts.clone()));
     let start = LaunchProxy {
         with_candidate: true,
         descriptors: candidate.whole().descriptors,
         state_file,
+        stats_file,
         servers: servers.collect(),
     };
     let process = peers.launch.send(start).await.map_err(gone)?.map_err(start_failure)?;

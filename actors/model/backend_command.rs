@@ -19,6 +19,9 @@ pub enum BackendCommand {
         service: ServiceName,
         /// The `defaults` section that it derives from.
         from: Arc<str>,
+        /// The global unique id by which HAProxy keeps its counters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        guid: Option<Arc<str>>,
     },
     /// `publish backend`: it may get requests.
     Publish(ServiceName),
@@ -43,7 +46,8 @@ impl fmt::Display for BackendCommand {
     /// Writes the command as the Runtime API reads it: names need no escapes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Add { service, from } => write!(f, "add backend {service} from {from}"),
+            Self::Add { service, from, guid: None } => write!(f, "add backend {service} from {from}"),
+            Self::Add { service, from, guid: Some(guid) } => write!(f, "add backend {service} from {from} guid {guid}"),
             Self::Publish(service) => write!(f, "publish backend {service}"),
             Self::Unpublish(service) => write!(f, "unpublish backend {service}"),
             Self::Delete(service) => write!(f, "del backend {service}"),

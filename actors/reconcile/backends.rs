@@ -18,7 +18,7 @@ use super::state::{BackendChange, Batch, Exchange, State};
 use crate::decide::backend_step::BackendStep;
 use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::proxy_plan::{ServicePlan, Step, deletion, retirement};
-use crate::decide::runtime_backends::{BackendGround, NeedsReload, Other};
+use crate::decide::runtime_backends::{BackendGround, NeedsReload, Other, addition};
 use crate::journal::Event;
 use crate::limits::{BACKEND_DELETION_WAIT, BACKEND_QUEUE_WAIT, CLEARANCES_AT_ONCE_MAX, RUNTIME_BATCH_COMMANDS_MAX};
 use crate::model::{BackendCommand, HostList, Moment, ServiceName};
@@ -66,7 +66,7 @@ impl State {
         let (command, reason) = match (self.desired.services.get(name), section) {
             (Some(service), None) => {
                 let from = self.arrival(service).and_then(Result::ok)?.set;
-                (BackendCommand::Add { service: name.clone(), from }, "the service is new")
+                (addition(name, from, running.style), "the service is new")
             }
             (Some(_), Some(section)) if section.is_published() => return None,
             (Some(_), Some(section)) => {

@@ -98,6 +98,7 @@ impl State {
         DeployOrder {
             health_source: self.health_source(&base),
             state_file: base.state_file.clone(),
+            stats_file: base.stats_file.clone().filter(|_| style.guids),
             context: ConfigContext {
                 base,
                 style,

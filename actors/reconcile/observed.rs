@@ -109,6 +109,7 @@ impl Running {
             sections: self.sections.iter().map(|(name, section)| (name, section.file.text.clone())).collect(),
             frontends: self.frontends.values().cloned().collect(),
             line_sets: self.backends.line_sets.clone(),
+            have_guids: self.style.guids,
         });
         ConfigText {
             pieces,

@@ -108,7 +108,7 @@ fn sections_are_the_same_with_and_without_sets() {
         definitions.iter().map(|definition| (&definition.name, text(definition))).collect();
     let line_sets = line_sets::of_all(definitions.iter().map(|definition| &**definition), style);
     assert_eq!(line_sets.len(), 1);
-    let texts = ServiceTexts { sections, frontends: Vec::new(), line_sets: line_sets.clone() };
+    let texts = ServiceTexts { sections, frontends: Vec::new(), line_sets: line_sets.clone(), have_guids: true };
     let file = BoundBase::new(layout, none.clone()).pieces(&texts).concat();
     assert_eq!(line_sets_in(&file), line_sets, "{file}");
     assert!(file.contains("defaults proxymgr:defaults\n"), "{file}");

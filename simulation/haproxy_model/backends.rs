@@ -23,7 +23,7 @@ impl HaproxyModel {
         if self.version < DYNAMIC_BACKENDS {
             return Err("Unknown command".to_owned());
         }
-        if let BackendCommand::Add { service, from } = command {
+        if let BackendCommand::Add { service, from, .. } = command {
             let defaults = self.defaults.get(&**from).ok_or_else(|| format!("Cannot find default proxy '{from}'."))?;
             if let Some(other) = self.sections.get(service) {
                 let kind = if other.is_listen { "proxy" } else { "backend" };

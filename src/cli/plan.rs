@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::capabilities::{Capabilities, HASH_BY_ID};
+use proxymgr_actors::decide::guid;
 use proxymgr_actors::decide::haproxy_config::SectionStyle;
 use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
 use proxymgr_actors::decide::overlay::Overlay;
@@ -167,7 +168,7 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
         match set {
             Ok(set) if !sections.contains_key(name) => {
                 if plan.reload.is_empty() {
-                    push_arrival(&mut commands, name, set, &steps);
+                    push_arrival(&mut commands, name, set, ground.style, &steps);
                     in_process.insert(name);
                 }
             }
@@ -247,6 +248,10 @@ fn loaded_server(line: &str) -> Option<AppliedServer> {
         [id, number, options @ ..] if id.as_str() == "id" => (number.as_str().parse::<u32>().ok(), options),
         options => (None, options),
     };
+    let options = match options {
+        [option, value, options @ ..] if guid::is_ours(option, value) => options,
+        options => options,
+    };
     let (endpoint, id) = (Endpoint::parse(endpoint.as_str())?, id.and_then(|id| PersistentId::try_from(id).ok()));
     let options = match options {
         [options @ .., last] if last.as_str() == "disabled" => options,
@@ -271,6 +276,16 @@ mod tests {
         let words: Vec<&str> = server.options.iter().map(|word| word.as_str()).collect();
         assert_eq!(words, ["check", "inter", "2s", "backup"]);
         assert_eq!((server.id.map(PersistentId::get), server.weight), (Some(70_000), Some(5)));
+    }
+
+    #[test]
+    fn only_an_id_of_the_operator_is_an_option() {
+        let options = |line| {
+            let server = loaded_server(line).unwrap();
+            server.options.iter().map(|word| word.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(options("    server a 10.0.0.1:80 id 70000 guid proxymgr:web:a check"), ["check"]);
+        assert_eq!(options("    server a 10.0.0.1:80 id 70000 guid mine check"), ["guid", "mine", "check"]);
     }
 
     #[test]

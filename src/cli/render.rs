@@ -96,6 +96,7 @@ pub(super) fn rendered<'a>(
         sections: sections.iter().map(|(name, text)| (name, text.clone())).collect(),
         frontends: frontends.into_values().collect(),
         line_sets,
+        have_guids: style.guids,
     };
     let pieces = base.pieces(&texts);
     let places = base.places(&texts.sections);

@@ -192,6 +192,10 @@ impl ConfigFile for HaproxyConfigFile {
         })
     }
 
+    fn write_stats_file(&self, path: PathBuf, text: String) -> PortFuture<Result<(), String>> {
+        Box::pin(in_background(move || replace(&path, MODE, |out| out.write_all(text.as_bytes()))))
+    }
+
     fn follow_health(&self, path: PathBuf, said: String, hosts: FileHosts) -> PortFuture<Result<(), String>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {

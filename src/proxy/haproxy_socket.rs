@@ -79,6 +79,21 @@ impl HaproxySocket {
         let shared = Rc::new(Shared::new(address, connections, log));
         Self { reads: reads.unwrap_or_else(|| Rc::clone(&shared)), shared }
     }
+
+    /// Returns the answer to a command as text.
+    fn whole_answer(&self, command: &'static str) -> PortFuture<Result<String, RuntimeError>> {
+        let shared = Rc::clone(&self.reads);
+        Box::pin(async move {
+            let _turn = shared.turn.lock().await;
+            let read = |text: &mut String, part: AnswerPart<'_>| {
+                if let AnswerPart::Line(line) = part {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            };
+            shared.ask(command, 1, read).await
+        })
+    }
 }
 
 impl RuntimeApi for HaproxySocket {
@@ -106,17 +121,11 @@ impl RuntimeApi for HaproxySocket {
     }
 
     fn server_states(&self) -> PortFuture<Result<String, RuntimeError>> {
-        let shared = Rc::clone(&self.reads);
-        Box::pin(async move {
-            let _turn = shared.turn.lock().await;
-            let read = |text: &mut String, part: AnswerPart<'_>| {
-                if let AnswerPart::Line(line) = part {
-                    text.push_str(line);
-                    text.push('\n');
-                }
-            };
-            shared.ask("show servers state\n", 1, read).await
-        })
+        self.whole_answer("show servers state\n")
+    }
+
+    fn counters(&self) -> PortFuture<Result<String, RuntimeError>> {
+        self.whole_answer("dump stats-file\n")
     }
 
     fn change_certificate(&self, change: CertificateChange) -> PortFuture<Result<Answer, RuntimeError>> {

@@ -67,7 +67,7 @@ impl Request {
             options: vec![Word::new("weight").unwrap(), Word::new("3").unwrap()],
         };
         match self.verb {
-            Verb::Add(from) => Command::Backend(BackendCommand::Add { service, from: from.into() }),
+            Verb::Add(from) => Command::Backend(BackendCommand::Add { service, from: from.into(), guid: None }),
             Verb::Publish => Command::Backend(BackendCommand::Publish(service)),
             Verb::Unpublish => Command::Backend(BackendCommand::Unpublish(service)),
             Verb::Delete => Command::Backend(BackendCommand::Delete(service)),

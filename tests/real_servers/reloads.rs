@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::stage::{
     self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_reload_after, wait_for_state,
 };
+use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::eventually::check;
+use crate::support::haproxy::HaproxyVersion;
 use crate::support::load::Load;
 use crate::support::{haproxy, http};
 
@@ -75,6 +79,99 @@ async fn stick_tables_survive_reloads() {
             };
             daemon.eventually(LIMIT, "the new process has the table", kept).await;
         }
+    }
+}
+
+/// Returns the value of a column in the statistics of a section, or of a server in it.
+async fn counter(daemon: &Daemon, section: &str, server: &str, column: &str) -> Result<u64, String> {
+    let text = haproxy::runtime(&daemon.socket(), "show stat").await.map_err(|error| error.to_string())?;
+    let mut lines = text.lines().map(|line| line.trim_start_matches("# ").split(',').collect::<Vec<_>>());
+    let columns = lines.next().ok_or("no answer")?;
+    let at = columns.iter().position(|name| *name == column).ok_or_else(|| text.clone())?;
+    let row =
+        lines.find(|row| row[..2] == [section, server]).ok_or_else(|| format!("no {section}/{server}: {text}"))?;
+    row[at].parse().map_err(|_| format!("{column} is {:?}", row[at]))
+}
+
+fn keeps_counters(version: &HaproxyVersion) -> bool {
+    version.branch >= (3, 0)
+}
+
+#[tokio::test]
+async fn counters_survive_reloads_and_start_at_zero_after_a_crash() {
+    for version in haproxy::versions() {
+        let dir = TestDir::new();
+        let (files, backends) = (ServiceFiles::new(&dir), backends(&dir, 2));
+        let (port, shared) = (dir.port(), dir.port());
+        files.define("web", port, json!({"listen_options": ["mode http"]}));
+        files.define("shop", shared, json!({"domains": ["localhost"], "listen_options": ["mode http"]}));
+        ["web", "shop"].iter().for_each(|name| files.hosts(name, &backends[..1]));
+        let daemon = daemon(&dir).haproxy(&version).files(&files.services()).start();
+        for name in ["web", "shop"] {
+            wait_for_ready(&daemon, name, &addresses(&backends[..1])).await;
+        }
+        // One server of each service is added at run time, where the version can.
+        ["web", "shop"].iter().for_each(|name| files.hosts(name, &backends));
+        for name in ["web", "shop"] {
+            wait_for_ready(&daemon, name, &addresses(&backends)).await;
+        }
+        let fronts = [port, shared].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        for front in fronts {
+            for _ in 0..8 {
+                assert_eq!(http::get(front, "/").await.expect("it serves").status, 200);
+            }
+        }
+        let frontend = format!("http:127.0.0.1:{shared}");
+        let servers = haproxy::servers_state(&daemon.socket()).await.expect("it answers");
+        let servers: Vec<_> =
+            servers.iter().map(|server| (server.backend().to_owned(), server.name().to_owned())).collect();
+        assert_eq!(servers.len(), 4, "{}: {servers:?}", version.label);
+        let sections = [("web", "FRONTEND"), ("web", "BACKEND"), ("shop", "BACKEND"), (&frontend, "FRONTEND")];
+        let sections = sections.map(|(section, server)| (section.to_owned(), server.to_owned()));
+        let objects: Vec<_> = sections.into_iter().chain(servers).collect();
+        let sessions = async || {
+            let mut counted = Vec::new();
+            for (section, server) in &objects {
+                counted.push(counter(&daemon, section, server, "stot").await.expect("it is in the statistics"));
+            }
+            counted
+        };
+        let counted = sessions().await;
+        assert_eq!(counted[..4], [8; 4], "{}: {objects:?}", version.label);
+        assert!(counted.iter().all(|sessions| *sessions > 0), "{}: {counted:?}", version.label);
+        let zero = vec![0; counted.len()];
+        let kept = if keeps_counters(&version) { &counted } else { &zero };
+        for lines in [json!(["mode http", "timeout server 31s"]), json!(["mode http", "timeout server 32s"])] {
+            let before = stage::reloads(&daemon).await;
+            files.define("web", port, json!({"listen_options": lines}));
+            wait_for_reload_after(&daemon, before).await;
+            assert_eq!(sessions().await, *kept, "{}", version.label);
+        }
+        let before = stage::reloads(&daemon).await;
+        let pid = haproxy::info(&daemon.socket()).await.expect("it answers")["Pid"].parse().expect("a number");
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+        wait_for_reload_after(&daemon, before).await;
+        assert_eq!(sessions().await, zero, "{}", version.label);
+    }
+}
+
+#[tokio::test]
+async fn damaged_file_with_counters_is_harmless() {
+    for version in haproxy::versions() {
+        let dir = TestDir::new();
+        let (files, backends) = stage::web_in_files(&dir, dir.port(), 1, json!({}));
+        let daemon = daemon(&dir).haproxy(&version).files(&files.services()).start();
+        wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+        // It cannot be replaced either.
+        let file = daemon.socket().with_file_name("haproxy.cfg.stats");
+        std::fs::remove_file(&file).ok();
+        std::fs::create_dir(&file).expect("a free name");
+        let before = stage::reloads(&daemon).await;
+        files.define("web", dir.port(), json!({}));
+        wait_for_reload_after(&daemon, before).await;
+        wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+        let status = daemon.run_command(&["status"]).await;
+        assert!(status.status.success(), "{}: {}", version.label, String::from_utf8_lossy(&status.stdout));
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::local_peer;
+use super::{local_peer, stats_file};
 use crate::decide::config_lines::default_server;
 use crate::decide::config_text::{END_OF_BASE, INDENT, SERVERS_BEGIN_WITHOUT, SERVERS_END, connected_to};
 use crate::decide::line_sets::{self, LineSets};
@@ -26,6 +26,11 @@ pub struct BaseLayout {
     pub named_defaults: BTreeMap<ServiceName, Vec<Vec<Word>>>,
     /// The state file that HAProxy reads, if it reads one.
     pub state_file: Option<PathBuf>,
+    /// The file with the counters of the previous process, which HAProxy reads from version 3.0 on; `None` where the
+    /// operator's lines decide on it.
+    pub stats_file: Option<PathBuf>,
+    /// Whether proxymgr writes the file that it is in.
+    pub is_written: bool,
     /// Whether it is that of the operator's files.
     pub is_of_files: bool,
     /// Whether HAProxy opens its sockets itself, because the daemon does not start it.
@@ -129,7 +134,7 @@ impl BaseLayout {
                 }
             }
         }
-        // What follows are the local peer, and backends in place of missing services.
+        // What follows are the file with counters, the local peer, and backends in place of missing services.
         written.get(at..).unwrap_or_default().iter().all(|line| {
             line.is_empty() || ["#", "backend ", "global", "peers ", INDENT].iter().any(|start| line.starts_with(start))
         })
@@ -193,6 +198,8 @@ pub struct ServiceTexts<'a> {
     pub frontends: Vec<Arc<str>>,
     /// The sets of lines that sections derive from.
     pub line_sets: LineSets,
+    /// Whether they have ids by which HAProxy restores their counters.
+    pub have_guids: bool,
 }
 
 /// The base configuration with its sockets, rendered.
@@ -214,10 +221,11 @@ impl BoundBase {
     /// in their order, and the shared frontends. The sets of lines follow with the sections that derive from them, because
     /// the last `defaults` section applies to every later section that names none.
     pub fn pieces(&self, services: &ServiceTexts<'_>) -> Vec<Arc<str>> {
-        let ServiceTexts { sections, frontends, line_sets } = services;
+        let ServiceTexts { sections, frontends, line_sets, have_guids } = services;
         let mut pieces = self.base_pieces(|name| sections.get(name).cloned());
         let has_tables = sections.values().any(|text| local_peer::is_used_in(text));
-        pieces.push(self.end(|name| sections.contains_key(name), has_tables).into());
+        let stats_file = self.layout.stats_file.as_deref().filter(|_| *have_guids);
+        pieces.push(self.end(|name| sections.contains_key(name), has_tables, stats_file).into());
         let own = sections.iter().filter(|(name, _)| self.frame_of(name).is_none()).map(|(_, text)| text);
         let (of_sets, others): (Vec<_>, Vec<_>) = own.partition(|text| line_sets::name_in(text).is_some());
         pieces.extend(others.into_iter().cloned());
@@ -296,10 +304,11 @@ impl BoundBase {
         text.into()
     }
 
-    /// Returns the end of the base: the local peer of stick tables, and the backends that it refers to and no service has,
+    /// Returns the end of the base: the file with counters, the local peer of stick tables, and the backends that it refers to and no service has,
     /// so that HAProxy accepts it.
-    fn end(&self, is_there: impl Fn(&ServiceName) -> bool, has_tables: bool) -> String {
+    fn end(&self, is_there: impl Fn(&ServiceName) -> bool, has_tables: bool, stats_file: Option<&Path>) -> String {
         let mut text = String::from("\n");
+        text.extend(stats_file.map(stats_file::section));
         text.push_str(self.layout.local_peer.as_deref().filter(|_| has_tables).unwrap_or_default());
         for (name, in_base) in &self.layout.services {
             if in_base.frame.is_some() || is_there(name) {

@@ -10,6 +10,7 @@ mod own_lines;
 mod references;
 pub mod sections;
 mod settings_lines;
+mod stats_file;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use super::local_peer;
 use super::own_lines;
 use super::references::References;
 use super::sections::{Directive, File, Line, Section, depth_after};
+use super::stats_file;
 use crate::decide::config_lines::mode_of;
 use crate::decide::config_text::INDENT;
 use crate::model::{
@@ -56,7 +57,8 @@ impl<'a> Reader<'a> {
     fn new(config: &'a BaseConfig, files: &'a [File]) -> Self {
         let sections = || files.iter().flat_map(|file| &file.sections);
         let lines = || sections().flat_map(|section| &section.lines);
-        let state_file = own_lines::state_file_in_use(config, lines().filter(|line| !line.is_blank()).map(text_of));
+        let texts = || lines().filter(|line| !line.is_blank()).map(text_of);
+        let state_file = own_lines::state_file_in_use(config, texts());
         let global: Vec<Vec<Word>> = sections()
             .filter(|section| section.keyword == "global")
             .flat_map(|section| section.lines.iter().filter_map(words_of))
@@ -69,6 +71,8 @@ impl<'a> Reader<'a> {
         let missing_in_global = own_lines::of_global(config, &global, state_file.as_deref(), opens_sockets);
         let layout = BaseLayout {
             state_file,
+            stats_file: stats_file::in_use(config, texts()),
+            is_written: stats_file::is_written(config),
             is_of_files: true,
             local_peer: local_peer::section(config, &global, has_peers).map(Into::into),
             certificates_path: config.certificates_path().to_string_lossy().into(),

@@ -108,7 +108,8 @@ pub(super) fn defaults_root(from: Option<&str>, lines: &str) -> Arc<str> {
     format!("{comment}\ndefaults {ROOT}{from}\n{lines}\n").into()
 }
 
-fn path_word(path: &Path) -> String {
+/// Returns a path as a word of the configuration.
+pub(super) fn path_word(path: &Path) -> String {
     let path = path.to_string_lossy();
     Word::new(&path).map_or_else(|_| path.to_string(), |word| quoted(&word).into_owned())
 }

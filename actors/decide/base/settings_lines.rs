@@ -6,6 +6,7 @@ use super::layout::BaseLayout;
 use super::local_peer;
 use super::own_lines;
 use super::sections::File;
+use super::stats_file;
 use crate::decide::config_lines::operator_lines;
 use crate::decide::config_text::INDENT;
 use crate::model::{BaseConfig, ProxyManagement, Word};
@@ -15,8 +16,9 @@ const TIMEOUTS: [(&str, &str); 3] = [("connect", "5s"), ("client", "1m"), ("serv
 
 /// Returns the layout for these lines.
 pub(super) fn layout(config: &BaseConfig) -> BaseLayout {
-    let lines = config.global.iter().chain(&config.defaults);
-    let state_file = own_lines::state_file_in_use(config, lines.map(String::as_str));
+    let lines = || config.global.iter().chain(&config.defaults).map(String::as_str);
+    let state_file = own_lines::state_file_in_use(config, lines());
+    let stats_file = stats_file::in_use(config, lines());
     let global: Vec<Vec<Word>> = operator_lines(&config.global).collect();
     let defaults: Vec<Vec<Word>> = operator_lines(&config.defaults).collect();
     let mut text = own_lines::header(config);
@@ -37,6 +39,8 @@ pub(super) fn layout(config: &BaseConfig) -> BaseLayout {
         // Lines of the settings may begin another section.
         defaults_root: is_one_section(&config.defaults).then(|| own_lines::defaults_root(None, &lines)),
         state_file,
+        stats_file,
+        is_written: stats_file::is_written(config),
         local_peer: local_peer::section(config, &global, false).map(Into::into),
         certificates_path: config.certificates_path().to_string_lossy().into(),
         own_binds: config.management != ProxyManagement::Supervised,

@@ -3,6 +3,7 @@
 use super::step::{Step, disable_agent};
 use super::wanted::{Ground, WantedService};
 use crate::decide::applied_service::{AppliedServer, DisabledBy, applied_server, split_weight};
+use crate::decide::guid;
 use crate::decide::server_line::{id_beside, server_words};
 use crate::decide::server_options::{DEFAULT_WEIGHT, contains};
 use crate::model::{
@@ -58,7 +59,11 @@ impl Planned<'_> {
             return Err(format!("it comes before the backup {later}, and servers added at run time come last"));
         }
         let own = server_words(definition, self.host);
-        let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, self.inherited, &own)?;
+        let mut options =
+            self.ground.capabilities.options_to_add(definition, &self.host.endpoint, self.inherited, &own)?;
+        if self.ground.style.guids {
+            options.extend(guid::option_beside(&own, &self.id.service, &self.id.server).into_iter().flatten());
+        }
         if self.wanted.strategy != UpdateStrategy::Dynamic {
             return Err(format!("it is new, and update: {} leaves that to reloads", self.wanted.strategy.as_str()));
         }

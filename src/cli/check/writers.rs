@@ -5,20 +5,26 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use proxymgr_actors::decide::base;
+
 use crate::settings::{OutputSettings, Settings};
 
 /// Returns a problem for each file that something else writes, too.
 pub(super) fn conflicts(settings: &Settings) -> Vec<String> {
-    let base = &settings.haproxy.policy.base_config;
+    let base_config = &settings.haproxy.policy.base_config;
     let mut writers = vec![
         ("haproxy.config_path".to_owned(), settings.haproxy.config_path.clone()),
-        ("the map of domains, beside haproxy.config_path".to_owned(), base.map_path.clone()),
-        ("haproxy.socket_path".to_owned(), base.socket_path.clone()),
+        ("the map of domains, beside haproxy.config_path".to_owned(), base_config.map_path.clone()),
+        ("haproxy.socket_path".to_owned(), base_config.socket_path.clone()),
     ];
-    writers.extend(base.state_file.clone().map(|path| ("the state file, beside haproxy.config_path".to_owned(), path)));
+    writers.extend(
+        base_config.state_file.clone().map(|path| ("the state file, beside haproxy.config_path".to_owned(), path)),
+    );
+    let stats_file = base::layout(base_config).stats_file;
+    writers.extend(stats_file.map(|path| ("the file with counters, beside haproxy.config_path".to_owned(), path)));
     writers.extend(settings.record.clone().map(|path| ("record".to_owned(), path)));
     let mut problems = Vec::new();
-    for file in &base.files {
+    for file in &base_config.files {
         let writer = writers.iter().find(|(_, path)| is_same(path, Path::new(&*file.path)));
         problems.extend(writer.map(|(key, _)| {
             format!(

@@ -12,7 +12,7 @@ use proxymgr_actors::decide::haproxy_config::{SectionStyle, section_header};
 use proxymgr_actors::decide::line_sets::LineSets;
 use proxymgr_actors::decide::loaded_config::{LoadedSection, line_sets_in};
 use proxymgr_actors::decide::proxy_plan::AppliedService;
-use proxymgr_actors::decide::runtime_backends::{BackendGround, NeedsReload};
+use proxymgr_actors::decide::runtime_backends::{BackendGround, NeedsReload, addition};
 use proxymgr_actors::model::{
     BackendCommand, Descriptors, PlanClass, ProcessInfo, ServiceDefinition, ServiceName, UpdateStrategy,
 };
@@ -84,14 +84,8 @@ impl<'a> Backends<'a> {
 }
 
 /// Appends what brings a backend into the process before its servers, and after them.
-pub(super) fn push_arrival(text: &mut String, name: &ServiceName, set: Arc<str>, servers: &str) {
-    push(
-        text,
-        PlanClass::RuntimeEnable,
-        name,
-        "the service is new",
-        BackendCommand::Add { service: name.clone(), from: set },
-    );
+pub(super) fn push_arrival(text: &mut String, name: &ServiceName, set: Arc<str>, style: SectionStyle, servers: &str) {
+    push(text, PlanClass::RuntimeEnable, name, "the service is new", addition(name, set, style));
     text.push_str(servers);
     push(text, PlanClass::RuntimeEnable, name, "once its servers are there", BackendCommand::Publish(name.clone()));
 }
