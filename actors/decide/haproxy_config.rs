@@ -40,10 +40,11 @@ pub fn section(
     let set = line_sets::of(definition, style);
     let mut text = match definition.frame() {
         Some(frame) => written(&frame.head, descriptors),
-        None => section_start(definition, set.as_ref().map(|set| &*set.name), style),
+        None => section_start(definition, set.as_ref().map(|set| &*set.name)),
     };
     if definition.frame().is_none() {
         push_binds(&mut text, definition, descriptors, style);
+        push_guid(&mut text, definition.name.as_str(), style);
         if set.is_none() {
             push_options(&mut text, definition, style);
         }
@@ -170,9 +171,10 @@ pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Ar
         Some(SectionFrame { head, tail, .. }) => {
             written(head, &Descriptors::new()) + &written(tail, &Descriptors::new())
         }
-        None => section_start(definition, None, style),
+        None => section_start(definition, None),
     };
     if definition.frame().is_none() {
+        push_guid(&mut text, definition.name.as_str(), style);
         push_options(&mut text, definition, style);
     }
     text.into()
@@ -186,7 +188,7 @@ pub(super) fn push_guid(text: &mut String, section: &str, style: SectionStyle) {
 }
 
 /// Returns the start of a section, which derives from a set of lines where there is one.
-fn section_start(definition: &ServiceDefinition, set: Option<&str>, style: SectionStyle) -> String {
+fn section_start(definition: &ServiceDefinition, set: Option<&str>) -> String {
     let keyword = if has_listener(definition) { "listen" } else { "backend" };
     let mut text = match set.or(definition.named_defaults().map(ServiceName::as_str)) {
         Some(defaults) => format!("{keyword} {} from {defaults}\n", definition.name),
@@ -202,6 +204,5 @@ fn section_start(definition: &ServiceDefinition, set: Option<&str>, style: Secti
     for line in match_rules::description(definition) {
         let _ = writeln!(text, "{INDENT}# match: {line}");
     }
-    push_guid(&mut text, definition.name.as_str(), style);
     text
 }

@@ -5,14 +5,14 @@ use slog::info;
 use tokio::time::timeout;
 
 use super::DeploymentPeers;
-use crate::limits::STATE_FILE_PATIENCE;
+use crate::limits::COUNTERS_PATIENCE;
 
 /// Returns the counters of the process that serves; none where there is no such process, or it does not answer in time.
 pub async fn stats_file_text(a_process_serves: bool, peers: &DeploymentPeers) -> String {
     if !a_process_serves {
         return String::new();
     }
-    let read = match timeout(STATE_FILE_PATIENCE, peers.runtime.counters()).await {
+    let read = match timeout(COUNTERS_PATIENCE, peers.runtime.counters()).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     };

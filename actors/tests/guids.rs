@@ -7,7 +7,7 @@ use proxymgr_actors::decide::base::{self, BaseLayout, BoundBase, ServiceTexts};
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_after, section_header};
-use proxymgr_actors::decide::loaded_config::parse_sections;
+use proxymgr_actors::decide::loaded_config::{inherited_descriptors, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{AppliedService, Ground, WantedService, plan_service};
@@ -78,6 +78,14 @@ fn sections_servers_and_frontends_have_ids_from_3_0_on() {
     );
     assert!(of_frontend(style(V3_0)).contains("\n    guid proxymgr::"));
     assert!(!text(&web, style(V2_6)).contains("guid") && !of_frontend(style(V2_6)).contains("guid"));
+}
+
+#[test]
+fn inherited_sockets_are_found_beside_an_id() {
+    let web = define("web", r#", "port": 80"#);
+    let held: Descriptors = web.addresses().map(|address| (address, Some(7))).collect();
+    let text = section(&web, &held, &hosts(&["a"]), &ServerIds::default(), style(V3_0));
+    assert_eq!(inherited_descriptors(&text), [7].into(), "{text}");
 }
 
 #[test]

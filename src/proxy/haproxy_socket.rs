@@ -87,8 +87,7 @@ impl HaproxySocket {
             let _turn = shared.turn.lock().await;
             let read = |text: &mut String, part: AnswerPart<'_>| {
                 if let AnswerPart::Line(line) = part {
-                    text.push_str(line);
-                    text.push('\n');
+                    text.extend([line, "\n"]);
                 }
             };
             shared.ask(command, 1, read).await
@@ -484,10 +483,7 @@ impl Shared {
     }
 
     fn path_text(&self) -> String {
-        match &self.address {
-            RuntimeAddress::Unix(path) => path.display().to_string(),
-            tcp @ RuntimeAddress::Tcp(_) => tcp.to_string(),
-        }
+        self.address.in_messages()
     }
 
     fn broken(&self, error: impl ToString) -> RuntimeError {

@@ -27,6 +27,16 @@ impl fmt::Display for RuntimeAddress {
     }
 }
 
+impl RuntimeAddress {
+    /// Returns the address as messages show it: a path as it is.
+    pub fn in_messages(&self) -> String {
+        match self {
+            Self::Unix(path) => path.display().to_string(),
+            Self::Tcp(_) => self.to_string(),
+        }
+    }
+}
+
 impl FromStr for RuntimeAddress {
     type Err = String;
 
