@@ -19,6 +19,8 @@ pub(super) struct Choices {
     chosen: BTreeMap<Server, Chosen>,
     /// Servers with an order that is not answered yet.
     ordered: BTreeSet<Server>,
+    /// When an order ended an override.
+    ended: BTreeMap<Server, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +62,7 @@ impl Choices {
         let shown = applied.and_then(|hosts| hosts.get(host)).map(|shown| shown.state);
         if state == AdminState::Ready && shown.is_none_or(|shown| shown == AdminState::Ready) {
             self.chosen.remove(&server);
+            self.ended.insert(server, Instant::now());
             return;
         }
         let since = Instant::now();
@@ -135,8 +138,9 @@ impl Choices {
         self.chosen.get(&(service.to_owned(), host)).filter(|chosen| chosen.is_in_force()).map(|chosen| chosen.state)
     }
 
-    /// Returns whether a server may be out of traffic because an operator ordered it.
-    pub(super) fn may_keep(&self, service: &str, host: u8) -> bool {
+    /// Returns whether a server may be out of traffic because an operator ordered it. The end of an order may be on its way
+    /// for this time.
+    pub(super) fn may_keep(&self, service: &str, host: u8, delay: Duration) -> bool {
         let server = (service.to_owned(), host);
         let now = Instant::now();
         // An override that ends at this instant may have ended or not.
@@ -144,7 +148,8 @@ impl Choices {
             chosen.state != AdminState::Ready
                 && (chosen.is_in_force() || chosen.until.is_some_and(|until| until >= now))
         };
-        self.ordered.contains(&server) || self.chosen.get(&server).is_some_and(keeps)
+        let is_ending = self.ended.get(&server).is_some_and(|ended| *ended + delay >= now);
+        is_ending || self.ordered.contains(&server) || self.chosen.get(&server).is_some_and(keeps)
     }
 
     /// Returns whether this server must not be made ready, because an operator ordered otherwise before this instant.

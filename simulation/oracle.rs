@@ -347,7 +347,7 @@ impl Oracle {
         let is_new = known.first().is_some_and(|(at, _)| *at + self.mail_delay_max >= now);
         let of_life_before = of_life_before.filter(|_| is_new);
         let is_ready = |hosts: &Hosts| hosts.get(host).is_some_and(|shown| shown.state == AdminState::Ready);
-        let may_be_kept = self.choices.may_keep(service, host);
+        let may_be_kept = self.choices.may_keep(service, host, self.mail_delay_max);
         !may_be_kept
             && !expected.accepting
             && !known.is_empty()

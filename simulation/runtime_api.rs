@@ -155,7 +155,9 @@ impl World {
             let exists = process.model.has(id);
             let adds = matches!(command, RuntimeCommand::AddServer { .. });
             let is_known = if adds { !exists || deleted_in(batch, id) } else { exists || added(id) };
-            let is_known = is_known || things.tampered.contains(id);
+            // A command for the previous process may reach the next one, whose file has the server.
+            let is_for_another = adds && process.is_a_young_successor();
+            let is_known = is_known || is_for_another || things.tampered.contains(id);
             let is_lost = things.planted == Some(PlantedBug::ForgetsTheSuccessor)
                 && takes_away(command)
                 && process.is_a_young_successor();

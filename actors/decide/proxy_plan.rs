@@ -25,8 +25,8 @@ use super::overlay::Departure;
 use super::scope::Scope;
 use crate::limits::RUNTIME_ADDS_MAX;
 use crate::model::{
-    Endpoint, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId,
-    ServerName, ServiceName, UpdateStrategy, Word,
+    AgentState, Endpoint, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand,
+    ServerId, ServerName, ServiceName, UpdateStrategy, Word,
 };
 
 /// The plan of one service.
@@ -221,9 +221,13 @@ fn without_move_from(
 fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedServer) -> Option<Step> {
     let id = id(&wanted.definition.name, server);
     let departure = wanted.overlay.leaving.get(server);
+    // Its agent may have ended the state since it was reported.
+    let is_settled = observed.agent != AgentState::Enabled;
     let command = match departure {
-        _ if observed.forced_maintenance() => None,
-        Some(Departure::Draining) => (!observed.in_drain()).then(|| RuntimeCommand::SetDrain(id.clone())),
+        _ if observed.forced_maintenance() => (!is_settled).then(|| RuntimeCommand::SetMaintenance(id.clone())),
+        Some(Departure::Draining) => {
+            (!(is_settled && observed.in_drain())).then(|| RuntimeCommand::SetDrain(id.clone()))
+        }
         Some(Departure::Idle | Departure::TimedOut) | None => Some(RuntimeCommand::SetMaintenance(id.clone())),
     };
     let reason = match departure {

@@ -10,8 +10,8 @@ use crate::decide::base::BaseLayout;
 use crate::decide::haproxy_config::has_agent;
 use crate::decide::proxy_plan::Refusal;
 use crate::model::{
-    AdminState, CertificateName, ChangeId, Endpoint, Host, HostList, Observation, ObservedServer, ReloadCause,
-    ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
+    AdminState, AgentState, CertificateName, ChangeId, Endpoint, Host, HostList, Observation, ObservedServer,
+    ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
 };
 
 /// A deployment that is under way.
@@ -70,9 +70,11 @@ impl CatchUp {
     /// Creates the record of an orphaned process, by its reported state. The lists of these services were read since
     /// the daemon started, so they may differ.
     pub fn orphan(observation: &Observation, changed: BTreeSet<ServiceName>) -> Self {
-        let takes_traffic = |server: &ObservedServer| !server.in_maintenance() && !server.in_drain();
+        // Its agent may end a maintenance, and others end a drain.
+        let may_serve = |server: &ObservedServer| !server.in_maintenance() || server.agent == AgentState::Enabled;
         let host = |(name, server): (&ServerName, &ObservedServer)| {
-            Some((name.clone(), Arc::new(server.host().filter(|_| takes_traffic(server))?)))
+            let state = if server.in_drain() { AdminState::Drain } else { AdminState::Ready };
+            Some((name.clone(), Arc::new(Host { state, ..server.host().filter(|_| may_serve(server))? })))
         };
         let services = observation.services.iter();
         let rendered =
@@ -135,24 +137,29 @@ impl CatchUp {
             let (Some(rendered), Some(service)) = (self.rendered.get(name), services.get(name)) else { continue };
             let disabled = self.disabled.entry(name.clone()).or_default();
             let by_endpoint = OnceCell::new();
-            for (server, host) in rendered.iter().filter(|(_, host)| host.state == AdminState::Ready) {
+            for (server, host) in rendered.iter().filter(|(_, host)| host.state != AdminState::Maint) {
                 let same = service.servers.get(server).filter(|now| now.endpoint == host.endpoint);
                 // A process of an earlier run may have another server for the same host.
                 let same = same
                     .or_else(|| by_endpoint.get_or_init(|| hosts_by_endpoint(service)).get(&host.endpoint).copied());
+                // As it was; also a drain that others set.
                 let wanted = match same {
-                    Some(now) => now.state,
-                    None if service.life.is_draining(server) => AdminState::Drain,
-                    None => AdminState::Maint,
+                    Some(now) if now.state == AdminState::Ready || now.state == host.state => None,
+                    Some(now) => Some(now.state),
+                    None if service.life.is_draining(server) => Some(AdminState::Drain),
+                    None => Some(AdminState::Maint),
                 };
-                let before = disabled.get(server).copied().unwrap_or(AdminState::Ready);
-                if wanted != before {
-                    let id = ServerId { service: name.clone(), server: server.clone() };
-                    if wanted != AdminState::Ready && has_agent(&service.definition, host) {
-                        commands.push(RuntimeCommand::DisableAgent(id.clone()));
-                    }
-                    commands.push(command(wanted, id));
-                    disabled.insert(server.clone(), wanted);
+                if wanted == disabled.get(server).copied() {
+                    continue;
+                }
+                let id = ServerId { service: name.clone(), server: server.clone() };
+                if wanted.is_some() && has_agent(&service.definition, host) {
+                    commands.push(RuntimeCommand::DisableAgent(id.clone()));
+                }
+                commands.push(command(wanted.unwrap_or(host.state), id));
+                match wanted {
+                    Some(state) => drop(disabled.insert(server.clone(), state)),
+                    None => drop(disabled.remove(server)),
                 }
             }
         }

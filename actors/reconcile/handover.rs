@@ -198,7 +198,7 @@ impl State {
             let (Some(section), Some(service)) = (sections.get_mut(name), self.desired.services.get(name)) else {
                 continue;
             };
-            for (server, _) in servers.iter().filter(|(_, state)| **state != AdminState::Ready) {
+            for server in servers.keys() {
                 let reason = match service.servers.get(server) {
                     None => DisabledBy::Removal,
                     Some(_) if service.overrides.contains_key(service.slots.known_as(server)) => DisabledBy::Operator,

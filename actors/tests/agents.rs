@@ -89,9 +89,8 @@ fn removal_disables_the_agent_first() {
         let mut proxy = Proxy::started_with(&with_agent(), &list(&["a", "b"]));
         proxy.agents_report(reported, 100);
         let plan = proxy.plan(&with_agent(), &list(&["b"]), (3, 0));
-        let expected: &[_] =
-            if reported == FORCED_MAINTENANCE { &["disable agent"] } else { &["disable agent", "maint"] };
-        assert_eq!(commands(&plan), expected);
+        // Also in maintenance: the agent may have ended that since.
+        assert_eq!(commands(&plan), ["disable agent", "maint"]);
         assert!(plan.steps.iter().all(|step| step.disabled_by == Some(DisabledBy::Removal)));
     }
 }

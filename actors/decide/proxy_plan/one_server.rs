@@ -146,7 +146,8 @@ impl Planned<'_> {
             // observed: a refusal must not put the old address back into service. A drain of a slot was meant for its
             // previous host.
             commands.extend(disable_agent(&self.id, observed));
-            if !observed.in_maintenance() && (!observed.in_drain() || self.wanted.slots.is_some()) {
+            let is_settled = observed.agent != AgentState::Enabled && observed.in_maintenance();
+            if !is_settled && (!observed.in_drain() || self.wanted.slots.is_some()) {
                 commands.push(RuntimeCommand::SetMaintenance(self.id.clone()));
             }
             commands.push(RuntimeCommand::SetAddress(self.id.clone(), self.host.endpoint.clone()));
@@ -232,6 +233,8 @@ impl Planned<'_> {
         } else {
             observed.forced_maintenance() || (observed.in_drain() && loaded.disabled_by.is_some())
         };
+        // While its agent is enabled, it may have ended the state since it was reported.
+        let is_settled = observed.agent != AgentState::Enabled;
         match self.host.state {
             AdminState::Ready if is_to_end => {
                 let why = match loaded.disabled_by {
@@ -247,11 +250,11 @@ impl Planned<'_> {
             AdminState::Ready if !observed.in_drain() && self.was_drained_before() => {
                 Some((RuntimeCommand::SetDrain(id), "it was drained on HAProxy's own socket before the reload"))
             }
-            AdminState::Drain if !observed.in_drain() || observed.forced_maintenance() => {
+            AdminState::Drain if !is_settled || !observed.in_drain() || observed.forced_maintenance() => {
                 let why = if is_chosen { "an operator set it to drain" } else { "discovery set it to drain" };
                 Some((RuntimeCommand::SetDrain(id), why))
             }
-            AdminState::Maint if !observed.in_maintenance() => {
+            AdminState::Maint if !is_settled || !observed.in_maintenance() => {
                 let (ours, theirs) = ("an operator set it to maintenance", "discovery set it to maintenance");
                 Some((RuntimeCommand::SetMaintenance(id), if is_chosen { ours } else { theirs }))
             }

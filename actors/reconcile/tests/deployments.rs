@@ -158,6 +158,20 @@ fn removed_host_is_disabled_in_the_orphan_under_the_name_it_has_there() {
 }
 
 #[test]
+fn drained_server_of_the_orphan_is_disabled_and_drained_again() {
+    let mut rig = Rig::new();
+    rig.define("web", "");
+    rig.feed(Input::DefinitionsLoaded);
+    rig.hosts("web", &[1, 2]);
+    rig.feed(Input::OrphanAdopted(orphan_with_slots(&[(1, READY), (2, DRAIN)])));
+    assert!(unmanaged_commands(&mut rig).is_empty(), "others drained it");
+    rig.hosts("web", &[1]);
+    assert_eq!(unmanaged_commands(&mut rig), ["set server web/slot2 state maint"]);
+    rig.hosts("web", &[1, 2]);
+    assert_eq!(unmanaged_commands(&mut rig), ["set server web/slot2 state drain"]);
+}
+
+#[test]
 fn orphan_is_unchanged_while_no_list_was_read() {
     let mut rig = Rig::new();
     rig.define("web", "");
