@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use super::shared_tls::{self, TlsRival};
 use crate::decide::balance_work;
 use crate::decide::base::{BoundBase, ServiceTexts};
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
@@ -121,6 +122,17 @@ impl Candidate {
             let error = format!("{address} is still served by {first}, whose new definition cannot be applied");
             self.port_not_had(&name, address, error);
         }
+        while let Some(TlsRival { name, address, reason }) = self.tls_rival() {
+            self.port_not_had(&name, address.into(), reason);
+        }
+    }
+
+    /// Returns a service whose definition would change the TLS of a port for the others that share it.
+    fn tls_rival(&self) -> Option<TlsRival> {
+        shared_tls::rival(self.sections.iter().map(|(name, section)| {
+            let last_good = self.services[name].last_good.as_ref();
+            (&*section.section.spec.definition, last_good.map(|good| &*good.spec.definition))
+        }))
     }
 
     /// Returns a service whose address another service keeps with its last good section, that other service, and the

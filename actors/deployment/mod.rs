@@ -19,6 +19,7 @@ mod isolation;
 mod last_file;
 mod peers;
 mod references;
+mod shared_tls;
 mod sockets;
 
 #[cfg(test)]
