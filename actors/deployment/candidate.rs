@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::shared_tls::{self, TlsRival};
 use crate::decide::balance_work;
 use crate::decide::base::{BoundBase, ServiceTexts};
+use crate::decide::check_load;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::descriptors;
 use crate::decide::frontend::frontends;
@@ -180,11 +181,13 @@ impl Candidate {
         self.sections.extend(kept.map(|good| (name.clone(), CandidateSection::new(good, style))));
     }
 
-    /// Returns why HAProxy would take too long to check this section, unless it runs already.
+    /// Returns why this section would take too much of HAProxy's time, for its preparation or for health checks, unless it
+    /// runs already.
     pub fn takes_too_long(&self, name: &ServiceName) -> Option<String> {
         let section = self.sections.get(name).filter(|section| !self.runs(name, section))?;
         let SectionSpec { definition, hosts, .. } = &section.section.spec;
         balance_work::excess(definition, hosts, self.context.style.balance)
+            .or_else(|| check_load::excess(definition, hosts))
     }
 
     /// Returns how many descriptors HAProxy needs for this section, and the number of its hosts, unless it runs already.

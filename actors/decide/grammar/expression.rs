@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use super::arguments::{self, Argument};
 use super::converters;
-use super::facts::Fact;
+use super::facts::{self, Fact};
 use super::fetches::{self, Row};
 use super::line_breaks::LineBreaks;
 use super::place::Place;
@@ -73,6 +73,7 @@ pub fn read<'t>(
     }
     let base = if place == Place::AclTest { acl_method(name).map_or(name, |(base, _)| base) } else { name };
     facts.push(Fact::Expression(work::of_fetch(base, place)));
+    facts.extend(facts::of_fetch(base));
     let is_iterated = work::is_iterated(base, place);
     let mut end = name.len();
     end += read_arguments(name, &text[end..], fetch(base), section, facts, |granted| {

@@ -171,9 +171,7 @@ fn variable(text: &str, facts: &mut Vec<Fact>) -> Result<(), String> {
     if !is_known {
         return Err(format!("is not {}", Kind::Variable.description()));
     }
-    if text.starts_with("sess.") {
-        facts.push(Fact::SessionVariable(text.to_owned()));
-    }
+    facts.push(Fact::Variable(text.to_owned()));
     Ok(())
 }
 
