@@ -280,7 +280,7 @@ fn read(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<Settings
         base_config::check(reader, &haproxy.policy.base_config, status.listen);
     }
     let haproxy = haproxy.map(|mut haproxy| {
-        haproxy.options.own = own_places::of(status.listen, &haproxy);
+        haproxy.options.own = own_places::of(status.listen, status.socket.path.as_deref(), &haproxy);
         haproxy
     });
     if status.listen.is_none() && reader.is_set("marathon.callback") {
