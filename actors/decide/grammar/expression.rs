@@ -116,9 +116,11 @@ fn read_converter<'t>(
         return Err(format!("{text:?} after a comma does not begin with the name of a converter"));
     }
     let known = CONVERTERS.get(name).map(Vec::as_slice);
+    let before = facts.len();
     let length = read_arguments(name, &text[name.len()..], known, section, facts, |granted| {
         if granted { Ok(()) } else { Err(unknown_converter(name)) }
     })?;
+    facts::note_changes(name, before, facts);
     facts.push(Fact::Expression(work::of_converter(name, length, is_iterated)));
     Ok((name.len() + length, name))
 }

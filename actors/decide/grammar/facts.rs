@@ -30,6 +30,8 @@ pub enum Fact {
     AclUsed(String),
     /// The use of a variable by a request. HAProxy keeps its value as long as the request.
     Variable(String),
+    /// A change of a variable of the session, which all requests of a client's connection share.
+    SessionChanged(String),
     /// The use of a variable by a health check. HAProxy keeps its value for every host as long as the check.
     CheckVariable(String),
     /// A change of a tracked counter. Where the frontend tracks it, it is an entry of the frontend's stick table.
@@ -166,10 +168,12 @@ pub fn effect_on_others(facts: &[Fact], sharing: Sharing) -> Option<String> {
         Sharing::Generated => "services with domains share",
         Sharing::OfOperator => "services without a listener share",
     };
+    let of_session =
+        |name: &str| format!("{name:?} is a variable of the session, which {who}; use txn. in place of sess.");
     facts.iter().find_map(|fact| match fact {
-        Fact::Variable(name) if name.starts_with("sess.") => {
-            Some(format!("{name:?} is a variable of the session, which {who}; use txn. in place of sess."))
-        }
+        // The operator's frontends may set some for all services to read.
+        Fact::Variable(name) if sharing == Sharing::Generated && is_of_session(name) => Some(of_session(name)),
+        Fact::SessionChanged(name) => Some(of_session(name)),
         Fact::ChangesConnection(action) => Some(format!(
             "{action:?} changes the client's connection, or what the client takes for the end of an answer, and {who} \
              connections"
@@ -210,6 +214,22 @@ pub fn of_action(words: &[Word]) -> Vec<Fact> {
 pub fn of_fetch(name: &str) -> Option<Fact> {
     let changes = ["_inc_gpc", "_clr_gpc"].iter().any(|part| name.contains(part));
     (changes && name.starts_with("sc")).then(|| Fact::CounterChanged(name.to_owned()))
+}
+
+/// Adds the changes of variables by an action or a converter to the facts of its arguments.
+pub fn note_changes(name: &str, before: usize, facts: &mut Vec<Fact>) {
+    if !matches!(name, "set-var" | "set-var-fmt" | "unset-var") {
+        return;
+    }
+    let changed = facts.iter().skip(before).find_map(|fact| match fact {
+        Fact::Variable(name) if is_of_session(name) => Some(Fact::SessionChanged(name.clone())),
+        _ => None,
+    });
+    facts.extend(changed);
+}
+
+fn is_of_session(variable: &str) -> bool {
+    variable.starts_with("sess.")
 }
 
 /// Returns the facts of a line of health checks: its variables are those of checks.
@@ -270,6 +290,8 @@ mod tests {
     fn backend_does_not_change_shared_connections() {
         for line in [
             "http-request set-var(sess.a) src",
+            "http-request unset-var(sess.a)",
+            "http-request set-header X %[src,set-var('sess.a')]",
             "http-response set-var-fmt(sess.a) b",
             "tcp-request content set-var(sess.a) src",
             "acl a always_true,set-var(sess.a)",
@@ -287,6 +309,14 @@ mod tests {
             if line.starts_with("tcp") {
                 assert_eq!(mistakes("", &lines(["mode tcp", line])), "", "a connection of one service: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn backend_reads_variables_of_the_frontend() {
+        for line in ["http-request set-header X %[var(sess.a)]", "http-request set-var(txn.a) str(b),concat(,sess.a)"] {
+            assert_eq!(mistakes("", &lines([line])), "", "{line}");
+            assert_ne!(mistakes(r#", "port": 80, "domains": ["a.example"]"#, &lines([line])), "", "{line}");
         }
     }
 
