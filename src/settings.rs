@@ -281,6 +281,8 @@ fn read(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<Settings
     }
     let haproxy = haproxy.map(|mut haproxy| {
         haproxy.options.own = own_places::of(status.listen, status.socket.path.as_deref(), &haproxy);
+        let networks = discovery.as_ref().and_then(|discovery| discovery.host_networks.clone());
+        networks.into_iter().for_each(|networks| haproxy.options.own.limit_checks(networks));
         haproxy
     });
     if status.listen.is_none() && reader.is_set("marathon.callback") {

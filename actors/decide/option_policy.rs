@@ -62,12 +62,13 @@ impl LinesRead {
 }
 
 impl OptionPolicy {
-    /// Returns the policy of the service with this name: its grant may allow more options.
+    /// Returns the policy of the service with this name: its grant may allow more options, and other networks.
     pub fn of_service(&self, name: &str) -> Cow<'_, Self> {
         match self.grants.of(name) {
-            Some(grant) if !grant.options.is_empty() => {
+            Some(grant) if !grant.options.is_empty() || grant.hosts.networks.is_some() => {
                 let mut own = self.clone();
                 own.extra.extend(grant.options.iter().cloned());
+                grant.hosts.networks.iter().for_each(|networks| own.own.limit_checks(networks.clone()));
                 Cow::Owned(own)
             }
             _ => Cow::Borrowed(self),

@@ -144,6 +144,11 @@ fn checked_ip(text: &str, section: &Section<'_>) -> Result<(), String> {
     if section.own.are_at(address) {
         return Err("is an address of proxymgr or of a Runtime API, which a service may not connect to".to_owned());
     }
+    if !section.own.are_checked_at(address) {
+        return Err(
+            "is in none of the networks of hosts (discovery.host_networks, or host_networks of grants)".to_owned()
+        );
+    }
     Ok(())
 }
 
