@@ -1,6 +1,7 @@
 //! Limits and timeouts, each named with its unit: here those of the actors and of HAProxy.
 
 mod certificates;
+mod checks;
 mod discovery;
 mod restart;
 mod status;
@@ -8,6 +9,7 @@ mod status;
 use std::time::Duration;
 
 pub use self::certificates::*;
+pub use self::checks::*;
 pub use self::discovery::*;
 pub use self::restart::*;
 pub use self::status::*;
@@ -347,9 +349,6 @@ pub const LISTEN_LINES_MAX: usize = 500;
 /// The longest `listen_options` of one service in total, in bytes.
 pub const LISTEN_TEXT_BYTES_MAX: usize = 65_536;
 
-/// The shortest interval between two health checks of a server: 20 a second.
-pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(50);
-
 /// The longest regular expression, in bytes.
 pub const REGEX_BYTES_MAX: usize = 512;
 
@@ -368,6 +367,10 @@ pub const WORK_MAX: u64 = 20_000;
 
 /// The most fetches and converters in all expressions of one service.
 pub const EXPRESSIONS_MAX: usize = 1_000;
+
+/// The most variables of a service's requests: each may hold as much as a buffer of HAProxy (16 KiB), which makes 512 KiB
+/// for each request in progress.
+pub const VARIABLES_MAX: usize = 32;
 
 /// The most entries of a service's stick table.
 pub const STICK_TABLE_ENTRIES_MAX: u64 = 1_048_576;

@@ -280,7 +280,9 @@ fn read(reader: &mut Reader, base_files: Option<&[BaseFile]>) -> Option<Settings
         base_config::check(reader, &haproxy.policy.base_config, status.listen);
     }
     let haproxy = haproxy.map(|mut haproxy| {
-        haproxy.options.own = own_places::of(status.listen, &haproxy);
+        haproxy.options.own = own_places::of(status.listen, status.socket.path.as_deref(), &haproxy);
+        let networks = discovery.as_ref().and_then(|discovery| discovery.host_networks.clone());
+        networks.into_iter().for_each(|networks| haproxy.options.own.limit_checks(networks));
         haproxy
     });
     if status.listen.is_none() && reader.is_set("marathon.callback") {

@@ -9,6 +9,7 @@ pub mod base;
 pub mod bind_options;
 pub mod capabilities;
 mod certificate_list;
+pub mod check_load;
 pub mod common_ends;
 mod config_lines;
 mod config_text;

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::grammar::facts::{self, Fact};
+use super::grammar::facts::{self, Fact, Sharing};
 use super::grammar::section::Section;
 use super::grammar::server_words::{self, OPERATOR_MAY_ALLOW};
 use super::grammar::{reader, refusals, table};
@@ -62,12 +62,13 @@ impl LinesRead {
 }
 
 impl OptionPolicy {
-    /// Returns the policy of the service with this name: its grant may allow more options.
+    /// Returns the policy of the service with this name: its grant may allow more options, and other networks.
     pub fn of_service(&self, name: &str) -> Cow<'_, Self> {
         match self.grants.of(name) {
-            Some(grant) if !grant.options.is_empty() => {
+            Some(grant) if !grant.options.is_empty() || grant.hosts.networks.is_some() => {
                 let mut own = self.clone();
                 own.extra.extend(grant.options.iter().cloned());
+                grant.hosts.networks.iter().for_each(|networks| own.own.limit_checks(networks.clone()));
                 Cow::Owned(own)
             }
             _ => Cow::Borrowed(self),
@@ -107,15 +108,18 @@ impl OptionPolicy {
         self.judge_server_words(&definition.server_options)
     }
 
-    /// Returns why a service with domains may not have its lines: requests for other services arrive over the same
-    /// connection, in the same session.
+    /// Returns why a service without a listener of its own may not have its lines: requests for other services arrive over
+    /// the same connection, in the same session.
     pub fn effect_on_others(&self, definition: &ServiceDefinition) -> Option<String> {
-        // A connection that is chosen by SNI belongs to one service.
-        routing::shares(definition).filter(|kind| *kind == FrontendKind::Http)?;
+        // A connection in TCP mode belongs to one service.
+        if routing::has_listener(definition) || routing::kind_of(definition) != FrontendKind::Http {
+            return None;
+        }
+        let sharing = if routing::routed_at(definition).is_some() { Sharing::Generated } else { Sharing::OfOperator };
         let facts =
             definition.listen_options.iter().filter_map(|words| self.judge_line(definition.name.as_str(), words).ok());
         let facts = facts.flatten().collect::<Vec<_>>();
-        facts::effect_on_others(&facts)
+        facts::effect_on_others(&facts, sharing)
     }
 
     /// Splits the lines of `listen_options` of the service with this name into words, and checks them together.
@@ -186,7 +190,11 @@ impl OptionPolicy {
         let section = Section { name: Some(service), granted: &self.extra, own: &self.own };
         let refusal = match table::shapes(first.as_str()) {
             Some(shapes) => match reader::read(words, shapes, &section) {
-                Ok(facts) => return refusals::line_break(words).map_or(Ok(facts), Err),
+                Ok(facts) => {
+                    let is_check = matches!(keyword, "http-check" | "tcp-check");
+                    let facts = if is_check { facts::of_check(facts) } else { facts };
+                    return refusals::line_break(words).map_or(Ok(facts), Err);
+                }
                 Err(reason) => reason,
             },
             None => {

@@ -20,6 +20,7 @@ pub use super::applied_service::{
     AppliedServer, AppliedService, DisabledBy, applied_server, applied_server_with_id, disabled_by_file, split_weight,
 };
 use super::balance_work;
+use super::check_load;
 use super::haproxy_config;
 use super::overlay::Departure;
 use super::scope::Scope;
@@ -156,6 +157,7 @@ pub fn plan_part(
     disable_first(&mut plan.steps, observed);
     if !plan.steps.is_empty()
         && let Some(excess) = balance_work::excess(wanted.definition, wanted.hosts, ground.style.balance)
+            .or_else(|| check_load::excess(wanted.definition, wanted.hosts))
     {
         // A reload with these hosts is refused; until then only servers of hosts that are gone change.
         plan.steps.retain(|step| step.class == PlanClass::RuntimeDisable);

@@ -12,6 +12,7 @@ use super::frontend::NAME_PREFIXES;
 use super::grants::{self, Grant, Request};
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::{OptionPolicy, RefusedLine};
+use super::own_places::OwnPlaces;
 use super::request_match::{self, Match};
 use super::routing::{self, FrontendKind};
 use super::server_options::contains;
@@ -20,9 +21,9 @@ use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{BINDS_MAX, DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    DefinitionKey, Domain, HTTP_PORT, HostLabels, InvalidListenAddress, ListenAddress, MaxRemoval, PathPrefix,
-    RawDefinition, Removal, Requests, SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate,
-    SourceSpec, Word,
+    DefinitionKey, Domain, HTTP_PORT, HostLabels, InvalidListenAddress, InvalidSocketPath, ListenAddress, MaxRemoval,
+    PathPrefix, RawDefinition, Removal, Requests, SectionSettings, ServiceDefinition, ServiceLifeCycle, ServiceName,
+    ServiceUpdate, SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -59,7 +60,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let name = service_name(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
     let kind = reader.source_kind();
     let listen = reader.listen_address();
-    let binds = reader.take("binds", binds).unwrap_or_default();
+    let binds = reader.take("binds", |value| binds(value, &policy.own)).unwrap_or_default();
     let bind_options = reader.take("bind_options", |value| bind_options::parse(&strings_from(value)?));
     let bind_options = bind_options.unwrap_or_default();
     let listen_options = reader.listen_options(section, policy);
@@ -335,7 +336,7 @@ fn domains(value: &Value) -> Result<Vec<Domain>, String> {
 }
 
 /// Parses the further addresses of a service, each once.
-fn binds(value: &Value) -> Result<Vec<ListenAddress>, String> {
+fn binds(value: &Value, own: &OwnPlaces) -> Result<Vec<ListenAddress>, String> {
     let texts = strings_from(value)?;
     if texts.len() > BINDS_MAX {
         return Err(format!("{} addresses are more than the {BINDS_MAX} allowed", texts.len()));
@@ -343,6 +344,15 @@ fn binds(value: &Value) -> Result<Vec<ListenAddress>, String> {
     let mut binds = Vec::new();
     for text in texts {
         let address: ListenAddress = text.parse().map_err(|error: InvalidListenAddress| error.to_string())?;
+        if let ListenAddress::Unix(path) = &address {
+            // Another spelling would be another address, and replace the socket of the service that has it.
+            if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
+                return Err(format!("{text:?}: {}", InvalidSocketPath::Spelling));
+            }
+            if let Some(what) = own.at_socket(path) {
+                return Err(format!("{text:?} is {what}"));
+            }
+        }
         if !binds.contains(&address) {
             binds.push(address);
         }

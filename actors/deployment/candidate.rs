@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use super::shared_tls::{self, TlsRival};
 use crate::decide::balance_work;
 use crate::decide::base::{BoundBase, ServiceTexts};
+use crate::decide::check_load;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::descriptors;
 use crate::decide::frontend::frontends;
@@ -121,6 +123,17 @@ impl Candidate {
             let error = format!("{address} is still served by {first}, whose new definition cannot be applied");
             self.port_not_had(&name, address, error);
         }
+        while let Some(TlsRival { name, address, reason }) = self.tls_rival() {
+            self.port_not_had(&name, address.into(), reason);
+        }
+    }
+
+    /// Returns a service whose definition would change the TLS of a port for the others that share it.
+    fn tls_rival(&self) -> Option<TlsRival> {
+        shared_tls::rival(self.sections.iter().map(|(name, section)| {
+            let last_good = self.services[name].last_good.as_ref();
+            (&*section.section.spec.definition, last_good.map(|good| &*good.spec.definition))
+        }))
     }
 
     /// Returns a service whose address another service keeps with its last good section, that other service, and the
@@ -168,11 +181,13 @@ impl Candidate {
         self.sections.extend(kept.map(|good| (name.clone(), CandidateSection::new(good, style))));
     }
 
-    /// Returns why HAProxy would take too long to check this section, unless it runs already.
+    /// Returns why this section would take too much of HAProxy's time, for its preparation or for health checks, unless it
+    /// runs already.
     pub fn takes_too_long(&self, name: &ServiceName) -> Option<String> {
         let section = self.sections.get(name).filter(|section| !self.runs(name, section))?;
         let SectionSpec { definition, hosts, .. } = &section.section.spec;
         balance_work::excess(definition, hosts, self.context.style.balance)
+            .or_else(|| check_load::excess(definition, hosts))
     }
 
     /// Returns how many descriptors HAProxy needs for this section, and the number of its hosts, unless it runs already.

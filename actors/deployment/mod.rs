@@ -20,6 +20,7 @@ mod isolation;
 mod last_file;
 mod peers;
 mod references;
+mod shared_tls;
 mod sockets;
 
 #[cfg(test)]

@@ -88,6 +88,20 @@ fn unix_sockets_need_a_grant() {
     assert!(parse("web", climbing, &OptionPolicy { grants, ..OptionPolicy::default() }).is_err());
 }
 
+#[test]
+fn sockets_of_proxymgr_and_of_others_are_not_taken() {
+    let grants = Grants::new(vec![Grant { unix_sockets: Some(vec!["/run/".into()]), ..Grant::default() }]);
+    let mut policy = OptionPolicy { grants, ..OptionPolicy::default() };
+    policy.own.add_socket("the socket for orders of proxymgr", Path::new("/run/proxymgr//proxymgr.sock"));
+    let is_good = |path: &str| parse("web", &format!(r#""port": 80, "binds": ["unix@{path}"]"#), &policy).is_ok();
+    assert!(is_good("/run/web/x.sock") && is_good("/run/proxymgr/web.sock"));
+    for path in
+        ["/run/proxymgr/proxymgr.sock", "/run/web//x.sock", "/run/./web/x.sock", "/run/web/../x.sock", "/run/web/"]
+    {
+        assert!(!is_good(path), "{path}");
+    }
+}
+
 /// Returns the path and the content of the only list of certificates.
 fn list_of(services: &[&ServiceDefinition]) -> (String, Arc<str>) {
     let lists = Vec::from_iter(listener_certificates::files(services.iter().copied(), &StapledCertificates::new()));

@@ -1,5 +1,6 @@
 //! Tests of the policy for a service's lines and server options, and of its refusals.
 
+use proxymgr_actors::decide::grants::{Grant, Grants, HostGrant};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::service_definition::parse;
 use proxymgr_actors::model::RawDefinition;
@@ -379,6 +380,24 @@ fn check_does_not_connect_to_proxymgr_itself() {
     }
     assert!(server("check port 8471 addr 10.0.0.6").is_ok());
     assert!(policy.listen_line("web", "tcp-check connect port 80 addr 10.0.0.6").is_ok());
+}
+
+#[test]
+fn checks_connect_to_networks_of_hosts_only() {
+    let networks = |text: &str| vec![text.parse().unwrap()];
+    let hosts = HostGrant { networks: Some(networks("10.2.0.0/16")), ..HostGrant::default() };
+    let grants = Grants::new(vec![Grant { prefix: "team-".to_owned(), hosts, ..Grant::default() }]);
+    let mut policy = OptionPolicy { grants, ..policy() };
+    policy.own.limit_checks(networks("10.1.0.0/16"));
+    for (service, own, other) in [("web", "10.1.0.1", "10.2.0.1"), ("team-web", "10.2.0.1", "10.1.0.1")] {
+        let policy = policy.of_service(service);
+        for option in ["check addr", "agent-check agent-port 80 agent-addr", "init-addr"] {
+            assert!(policy.server_options(&[format!("{option} {own}")]).is_ok(), "{option}");
+            refused(policy.server_options(&[format!("{option} {other}")]), option, "host_networks");
+        }
+        assert!(policy.listen_line(service, &format!("tcp-check connect addr {own}")).is_ok());
+        refused(policy.listen_line(service, &format!("http-check connect addr {other}")), other, "host_networks");
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use proxymgr_actors::decide::base;
 use proxymgr_actors::decide::host_networks::HostNetworks;
 
-use crate::settings::own_places::{local_addresses, runtime_apis};
-use crate::settings::{RuntimeAddress, Settings};
+use crate::settings::Settings;
+use crate::settings::own_places::{self, local_addresses, runtime_apis};
 
 const RUNTIME_API: &str = "the Runtime API of a HAProxy";
 
@@ -32,15 +32,7 @@ pub fn of(settings: &Settings) -> HostNetworks {
 /// Returns the unix sockets of this daemon and its HAProxies, each as HAProxy reaches it.
 fn own_sockets(settings: &Settings) -> Vec<(&'static str, PathBuf)> {
     let base = &settings.haproxy.policy.base_config;
-    let apis = settings.haproxy.targets.iter().map(|target| &target.address).chain([&settings.haproxy.socket]);
-    let apis = apis.filter_map(|address| match address {
-        RuntimeAddress::Unix(path) => Some(path.clone()),
-        RuntimeAddress::Tcp(_) => None,
-    });
-    let apis = apis.chain(base::runtime_sockets(base)).map(|path| (RUNTIME_API, path));
-    let orders = settings.status.socket.path.iter().map(|path| ("the socket for orders of proxymgr", path.clone()));
-    let peers = ("the socket of HAProxy's local peer", base::peer_socket_path(base));
-    let mut own: Vec<_> = apis.chain(orders).chain([peers]).collect();
+    let mut own = own_places::sockets(settings.status.socket.path.as_deref(), &settings.haproxy);
     if let Some(root) = base::chroot(base) {
         let below =
             own.iter().filter_map(|(what, path)| Some((*what, Path::new("/").join(path.strip_prefix(&root).ok()?))));

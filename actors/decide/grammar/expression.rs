@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use super::arguments::{self, Argument};
 use super::converters;
-use super::facts::Fact;
+use super::facts::{self, Fact};
 use super::fetches::{self, Row};
 use super::line_breaks::LineBreaks;
 use super::place::Place;
@@ -73,6 +73,7 @@ pub fn read<'t>(
     }
     let base = if place == Place::AclTest { acl_method(name).map_or(name, |(base, _)| base) } else { name };
     facts.push(Fact::Expression(work::of_fetch(base, place)));
+    facts.extend(facts::of_fetch(base));
     let is_iterated = work::is_iterated(base, place);
     let mut end = name.len();
     end += read_arguments(name, &text[end..], fetch(base), section, facts, |granted| {
@@ -115,9 +116,11 @@ fn read_converter<'t>(
         return Err(format!("{text:?} after a comma does not begin with the name of a converter"));
     }
     let known = CONVERTERS.get(name).map(Vec::as_slice);
+    let before = facts.len();
     let length = read_arguments(name, &text[name.len()..], known, section, facts, |granted| {
         if granted { Ok(()) } else { Err(unknown_converter(name)) }
     })?;
+    facts::note_changes(name, before, facts);
     facts.push(Fact::Expression(work::of_converter(name, length, is_iterated)));
     Ok((name.len() + length, name))
 }

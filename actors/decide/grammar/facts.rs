@@ -1,9 +1,12 @@
 //! What the lines of a service use of things that are bounded per service, and the ACLs that they define and use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::work;
-use crate::limits::{CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, WORK_MAX};
+use crate::limits::{
+    CAPTURES_BYTES_MAX, CHECK_VARIABLES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, VARIABLES_MAX,
+    WORK_MAX,
+};
 use crate::model::Word;
 
 /// Bytes of one entry of a stick table without its key and data, roughly.
@@ -25,8 +28,14 @@ pub enum Fact {
     AclDefined(String),
     /// The use of an ACL that is not predefined.
     AclUsed(String),
-    /// The use of a variable of the session, which all requests of a client's connection share.
-    SessionVariable(String),
+    /// The use of a variable by a request. HAProxy keeps its value as long as the request.
+    Variable(String),
+    /// A change of a variable of the session, which all requests of a client's connection share.
+    SessionChanged(String),
+    /// The use of a variable by a health check. HAProxy keeps its value for every host as long as the check.
+    CheckVariable(String),
+    /// A change of a tracked counter. Where the frontend tracks it, it is an entry of the frontend's stick table.
+    CounterChanged(String),
     /// The use of an action that changes the client's connection, or the framing of its answers.
     ChangesConnection(String),
     /// A variable or a capture may hold line breaks.
@@ -54,6 +63,21 @@ pub fn excess(facts: &[Fact]) -> Option<String> {
     let expressions = count(|fact| matches!(fact, Fact::Expression(_)));
     if expressions > EXPRESSIONS_MAX {
         return Some(format!("it has {expressions} expressions; at most {EXPRESSIONS_MAX} are allowed"));
+    }
+    let names = |of: fn(&Fact) -> Option<&str>| facts.iter().filter_map(of).collect::<BTreeSet<_>>().len();
+    let variables = names(|fact| if let Fact::Variable(name) = fact { Some(name) } else { None });
+    if variables > VARIABLES_MAX {
+        return Some(format!(
+            "it has {variables} variables, each of which may hold 16 KiB of every request; at most {VARIABLES_MAX} are \
+             allowed"
+        ));
+    }
+    let of_checks = names(|fact| if let Fact::CheckVariable(name) = fact { Some(name) } else { None });
+    if of_checks > CHECK_VARIABLES_MAX {
+        return Some(format!(
+            "its checks have {of_checks} variables, each of which may hold 16 KiB for every host; at most \
+             {CHECK_VARIABLES_MAX} are allowed"
+        ));
     }
     let holds = |fact: &Fact| facts.contains(fact);
     if holds(&Fact::LineBreaksStored) && holds(&Fact::VariableLogged) {
@@ -95,22 +119,24 @@ fn stick_table_bytes(facts: &[Fact]) -> u64 {
     entries.saturating_mul(entry_bytes)
 }
 
+/// Returns the work of lines with these facts, in units of 10 microseconds.
+pub fn total_work(facts: &[Fact]) -> u64 {
+    let of_fact = |fact: &Fact| match fact {
+        Fact::Expression(work) | Fact::Regex(work) | Fact::Work(work) => *work,
+        _ => 0,
+    };
+    facts.iter().map(of_fact).fold(0, u64::saturating_add)
+}
+
 /// Returns why a request may take too long by lines with these facts. A test of an ACL is evaluated again for every rule that
 /// uses it.
 pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
-    let of_line = |facts: &[Fact]| -> u64 {
-        let of_fact = |fact: &Fact| match fact {
-            Fact::Expression(work) | Fact::Regex(work) | Fact::Work(work) => *work,
-            _ => 0,
-        };
-        facts.iter().map(of_fact).fold(0, u64::saturating_add)
-    };
     let mut of_acl: BTreeMap<&str, u64> = BTreeMap::new();
     let mut total = 0_u64;
     for facts in lines {
         match facts.iter().find_map(|fact| if let Fact::AclDefined(name) = fact { Some(name) } else { None }) {
-            Some(name) => *of_acl.entry(name).or_default() += of_line(facts),
-            None => total = total.saturating_add(of_line(facts)),
+            Some(name) => *of_acl.entry(name).or_default() += total_work(facts),
+            None => total = total.saturating_add(total_work(facts)),
         }
         let used = facts
             .iter()
@@ -127,29 +153,89 @@ pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
     })
 }
 
+/// Who opens the connections of clients that requests for a service share with requests for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// A frontend that proxymgr writes, for services with domains.
+    Generated,
+    /// Frontends of the operator. The service is a `backend` without a listener of its own.
+    OfOperator,
+}
+
 /// Returns why a service may not have lines with these facts if it shares the connections of clients with others.
-pub fn effect_on_others(facts: &[Fact]) -> Option<String> {
+pub fn effect_on_others(facts: &[Fact], sharing: Sharing) -> Option<String> {
+    let who = match sharing {
+        Sharing::Generated => "services with domains share",
+        Sharing::OfOperator => "services without a listener share",
+    };
+    let of_session =
+        |name: &str| format!("{name:?} is a variable of the session, which {who}; use txn. in place of sess.");
     facts.iter().find_map(|fact| match fact {
-        Fact::SessionVariable(name) => Some(format!(
-            "{name:?} is a variable of the session, which services with domains share; use txn. in place of sess."
+        // The operator's frontends may set some for all services to read.
+        Fact::Variable(name) if sharing == Sharing::Generated && is_of_session(name) => Some(of_session(name)),
+        Fact::SessionChanged(name) => Some(of_session(name)),
+        Fact::ChangesConnection(action) => Some(format!(
+            "{action:?} changes the client's connection, or what the client takes for the end of an answer, and {who} \
+             connections"
         )),
-        Fact::ChangesConnection(action) => {
-            Some(format!("{action:?} changes the client's connection, which services with domains share"))
-        }
+        Fact::CounterChanged(what) if sharing == Sharing::OfOperator => Some(format!(
+            "{what:?} changes a counter that the operator's frontend may track; count in the service's own stick table, \
+             with src_inc_gpc0 or table_inc_gpc0 and their kin"
+        )),
         _ => None,
     })
 }
 
-/// Actions that change the client's connection (HAProxy 2.2), or what the client takes for the end of an answer.
-const OF_CONNECTIONS: &[&str] = &["set-src", "set-src-port", "set-dst", "set-dst-port", "set-method"];
+/// Actions that change the client's connection (some of them in HAProxy 2.2 only), or what the client takes for the end of
+/// an answer: a 304 may announce the length of a body that it does not have, so with another status it takes the next
+/// answer for its body.
+const OF_CONNECTIONS: &[&str] =
+    &["set-src", "set-src-port", "set-dst", "set-dst-port", "set-tos", "set-fc-tos", "set-method", "set-status"];
+
+/// The beginnings of actions that change tracked counters.
+const OF_COUNTERS: &[&str] = &["sc-inc-gpc", "sc-add-gpc", "sc-set-gpt"];
 
 /// Returns the facts of the action of a line, besides those of its arguments.
 pub fn of_action(words: &[Word]) -> Vec<Fact> {
     let actions = words.iter().map(Word::as_str).skip(1).take(2);
     let mut facts = Vec::from_iter(actions.clone().map(|action| Fact::Work(work::of_action(action))));
-    let of_connection = actions.filter(|action| OF_CONNECTIONS.contains(action));
-    facts.extend(of_connection.map(|action| Fact::ChangesConnection(action.to_owned())));
+    for action in actions {
+        if OF_CONNECTIONS.contains(&action) {
+            facts.push(Fact::ChangesConnection(action.to_owned()));
+        }
+        if OF_COUNTERS.iter().any(|beginning| action.starts_with(beginning)) {
+            facts.push(Fact::CounterChanged(action.to_owned()));
+        }
+    }
     facts
+}
+
+/// Returns the fact of a fetch that changes a tracked counter, such as `sc_inc_gpc0(1)` or `sc0_clr_gpc0`.
+pub fn of_fetch(name: &str) -> Option<Fact> {
+    let changes = ["_inc_gpc", "_clr_gpc"].iter().any(|part| name.contains(part));
+    (changes && name.starts_with("sc")).then(|| Fact::CounterChanged(name.to_owned()))
+}
+
+/// Adds the changes of variables by an action or a converter to the facts of its arguments.
+pub fn note_changes(name: &str, before: usize, facts: &mut Vec<Fact>) {
+    if !matches!(name, "set-var" | "set-var-fmt" | "unset-var") {
+        return;
+    }
+    let changed = facts.iter().skip(before).find_map(|fact| match fact {
+        Fact::Variable(name) if is_of_session(name) => Some(Fact::SessionChanged(name.clone())),
+        _ => None,
+    });
+    facts.extend(changed);
+}
+
+fn is_of_session(variable: &str) -> bool {
+    variable.starts_with("sess.")
+}
+
+/// Returns the facts of a line of health checks: its variables are those of checks.
+pub fn of_check(facts: Vec<Fact>) -> Vec<Fact> {
+    let of_check = |fact| if let Fact::Variable(name) = fact { Fact::CheckVariable(name) } else { fact };
+    facts.into_iter().map(of_check).collect()
 }
 
 /// Returns an ACL that is used although no earlier line defines it. HAProxy would refuse the section.
@@ -158,4 +244,99 @@ pub fn undefined_acl<'a>(defined: &[String], facts: &'a [Fact]) -> Option<&'a st
         Fact::AclUsed(name) if !defined.contains(name) => Some(name.as_str()),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::decide::option_policy::OptionPolicy;
+    use crate::decide::service_definition::parse;
+    use crate::limits::{CHECK_VARIABLES_MAX, VARIABLES_MAX};
+    use crate::model::RawDefinition;
+
+    /// Returns the mistakes of a service with these keys and lines.
+    fn mistakes(keys: &str, lines: &[String]) -> String {
+        let lines = serde_json::to_string(lines).unwrap();
+        let text = format!(r#"{{"type": "file", "path": "a"{keys}, "listen_options": {lines}}}"#);
+        match parse("web", &RawDefinition::new(text, "a test"), &OptionPolicy::default()) {
+            Ok(_) => String::new(),
+            Err(mistakes) => mistakes.join("; "),
+        }
+    }
+
+    fn lines<const N: usize>(lines: [&str; N]) -> Vec<String> {
+        lines.map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn variables_are_bounded() {
+        let of_requests = |count| {
+            let line = |number| format!("http-request set-var(txn.v{number}) req.hdr(x)");
+            (0..count).map(line).chain([format!("http-request set-var(txn.v{}) str(again)", 0)]).collect::<Vec<_>>()
+        };
+        assert_eq!(mistakes(r#", "port": 80"#, &of_requests(VARIABLES_MAX)), "");
+        assert!(mistakes(r#", "port": 80"#, &of_requests(VARIABLES_MAX + 1)).contains("33 variables"));
+        for set in ["set-var(check.vN) str(a)", "set-var-fmt(check.vN) a", "set-var(check.v0) str(a),set-var(check.vN)"]
+        {
+            let of_checks = |count: usize| {
+                let line = |number: usize| format!("tcp-check {}", set.replace("vN", &format!("v{number}")));
+                (0..count).map(line).collect::<Vec<_>>()
+            };
+            assert_eq!(mistakes(r#", "port": 80"#, &of_checks(CHECK_VARIABLES_MAX)), "");
+            assert!(mistakes(r#", "port": 80"#, &of_checks(CHECK_VARIABLES_MAX + 1)).contains("5 variables"), "{set}");
+        }
+    }
+
+    #[test]
+    fn backend_does_not_change_shared_connections() {
+        for line in [
+            "http-request set-var(sess.a) src",
+            "http-request unset-var(sess.a)",
+            "http-request set-header X %[src,set-var('sess.a')]",
+            "http-response set-var-fmt(sess.a) b",
+            "tcp-request content set-var(sess.a) src",
+            "acl a always_true,set-var(sess.a)",
+            "http-request set-src hdr(x)",
+            "http-request set-method GET",
+            "http-request set-tos 4",
+            "http-response set-status 200",
+            "http-after-response set-status 503 if { status 304 }",
+        ] {
+            let of_domains = mistakes(r#", "port": 80, "domains": ["a.example"]"#, &lines([line]));
+            assert!(of_domains.contains("services with domains share"), "{line}: {of_domains}");
+            let of_operator = mistakes("", &lines([line]));
+            assert!(of_operator.contains("services without a listener share"), "{line}: {of_operator}");
+            assert_eq!(mistakes(r#", "port": 80"#, &lines([line])), "", "its own connections: {line}");
+            if line.starts_with("tcp") {
+                assert_eq!(mistakes("", &lines(["mode tcp", line])), "", "a connection of one service: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn backend_reads_variables_of_the_frontend() {
+        for line in ["http-request set-header X %[var(sess.a)]", "http-request set-var(txn.a) str(b),concat(,sess.a)"] {
+            assert_eq!(mistakes("", &lines([line])), "", "{line}");
+            assert_ne!(mistakes(r#", "port": 80, "domains": ["a.example"]"#, &lines([line])), "", "{line}");
+        }
+    }
+
+    #[test]
+    fn backend_does_not_change_counters_of_a_frontend() {
+        for line in [
+            "http-request sc-inc-gpc0(0)",
+            "http-request sc-inc-gpc(0,1)",
+            "http-request sc-add-gpc(0,0) 7",
+            "http-response sc-set-gpt0(0) 7",
+            "acl a sc_inc_gpc0(0) gt 0",
+            "acl a sc0_clr_gpc0 gt 0",
+            "http-request set-header X %[sc_clr_gpc(1,0)]",
+        ] {
+            assert!(mistakes("", &lines([line])).contains("the operator's frontend"), "{line}");
+            assert_eq!(mistakes(r#", "port": 80, "domains": ["a.example"]"#, &lines([line])), "", "{line}");
+        }
+        for line in ["acl a sc_get_gpc0(0) gt 0", "acl a src_inc_gpc0(web) gt 0", "acl a src,table_inc_gpc0(web) gt 0"]
+        {
+            assert_eq!(mistakes("", &lines(["stick-table type ip size 1k store gpc0", line])), "", "{line}");
+        }
+    }
 }

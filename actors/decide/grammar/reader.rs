@@ -175,7 +175,9 @@ impl Reader<'_> {
         let plain = inner.strip_suffix(')').ok_or_else(|| "lacks its closing bracket".to_owned());
         let checked = plain.and_then(|inner| {
             let given = Vec::from_iter(inner.split(',').map(str::to_owned));
+            let before = self.facts.len();
             arguments::check(name, wanted, &given, self.section, &mut self.facts)
+                .map(|()| facts::note_changes(name, before, &mut self.facts))
                 .map_err(|reason| format!("is refused: {reason}"))
         });
         checked.map(|()| at + 1).map_err(|reason| self.furthest.note(at, Some(reason))).ok()

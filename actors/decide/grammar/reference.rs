@@ -13,8 +13,8 @@ use super::section_lines::{FLAGS, OPTIONS, SECTION_LINES};
 use super::shape::Shape;
 use crate::decide::server_options;
 use crate::limits::{
-    CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX, LISTEN_TEXT_BYTES_MAX,
-    REGEX_BYTES_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, WORK_MAX,
+    CAPTURES_BYTES_MAX, CHECK_LOAD_MAX, CHECK_VARIABLES_MAX, EXPRESSIONS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX,
+    LISTEN_TEXT_BYTES_MAX, REGEX_BYTES_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, VARIABLES_MAX, WORK_MAX,
 };
 
 const INTRODUCTION: &str = "\
@@ -80,6 +80,8 @@ fn bounds(page: &mut String) {
 | HAProxy's time for one request, estimated for the worst text (regular expressions, substrings, tests of headers, expressions) | {} ms |
 | fetches and converters | {EXPRESSIONS_MAX} |
 | bytes of captures | {CAPTURES_BYTES_MAX} |
+| variables of requests, and of health checks | {VARIABLES_MAX}, {CHECK_VARIABLES_MAX} |
+| HAProxy's time for the health checks of all hosts, estimated | {} ms per second |
 | memory of the stick table | {} MiB |
 
 In a regular expression a repeated part can match a text in one way only: `([a-z]+\\.)*x` is allowed, `([a-z]+)*x` is not.
@@ -88,6 +90,7 @@ Tests of headers, cookies and parameters (`hdr`, `cook`, `urlp` and their kin) l
 0.3 ms more for each converter.
 ",
         WORK_MAX / 100,
+        CHECK_LOAD_MAX.as_millis(),
         STICK_TABLE_BYTES_MAX >> 20
     );
 }

@@ -144,6 +144,11 @@ fn checked_ip(text: &str, section: &Section<'_>) -> Result<(), String> {
     if section.own.are_at(address) {
         return Err("is an address of proxymgr or of a Runtime API, which a service may not connect to".to_owned());
     }
+    if !section.own.are_checked_at(address) {
+        return Err(
+            "is in none of the networks of hosts (discovery.host_networks, or host_networks of grants)".to_owned()
+        );
+    }
     Ok(())
 }
 
@@ -171,9 +176,7 @@ fn variable(text: &str, facts: &mut Vec<Fact>) -> Result<(), String> {
     if !is_known {
         return Err(format!("is not {}", Kind::Variable.description()));
     }
-    if text.starts_with("sess.") {
-        facts.push(Fact::SessionVariable(text.to_owned()));
-    }
+    facts.push(Fact::Variable(text.to_owned()));
     Ok(())
 }
 
