@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::stage::{LIMIT, ServiceFiles, addresses, backends, daemon, reloads, wait_for_ready};
+use crate::stage::{LIMIT, ServiceFiles, addresses, backends, daemon, reloads, wait_for_ready, wait_for_state};
 use crate::support::background;
 use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::eventually::check;
 use crate::support::haproxy::versions;
+use crate::support::http;
 use crate::support::https::Client;
 use crate::support::tls::TestCa;
 
@@ -198,5 +199,39 @@ async fn haproxy_staples_ocsp_responses_of_changed_certificates() {
         daemon.eventually(LIMIT, "the new certificate is served", changed).await;
         staples("a.test", fetches).await;
         assert_eq!(reloads(&daemon).await, before, "{version}: no reload");
+    }
+}
+
+/// One `bind` line serves all services of a port: a newer definition once made it refuse the clients of all others.
+#[tokio::test]
+async fn newer_definition_leaves_the_tls_of_a_shared_port() {
+    for version in versions() {
+        let dir = TestDir::new();
+        let (ca, files, backends) = (TestCa::new(&dir), ServiceFiles::new(&dir), backends(&dir, 1));
+        dir.write("certs/shop.pem", std::fs::read_to_string(&ca.server).unwrap());
+        let port = dir.port();
+        let front = SocketAddr::from(([127, 0, 0, 1], port));
+        let define = |name: &str, host: &str, more: Value| {
+            let mut definition = json!({"domains": [host], "listen_options": ["mode http"]});
+            definition.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            files.define(name, port, definition);
+            files.hosts(name, &backends);
+        };
+        define("web", "localhost", json!({}));
+        let builder = daemon(&dir).haproxy(&version).files(&files.services());
+        let daemon = builder.set("haproxy.certificates", json!(dir.join("certs"))).start();
+        wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+        define("evil", "evil.example", json!({"tls": {"certificates": ["shop"]}}));
+        let state = wait_for_state(&daemon, "the new service is blocked", "haproxy_state", |state| {
+            state["services"]["evil"]["problem"].is_string()
+        });
+        let problem = state.await["services"]["evil"]["problem"].to_string();
+        assert!(problem.contains("would change TLS of port"), "{version}: {problem}");
+        assert_eq!(http::get(front, "/").await.expect("it serves without TLS").status, 200, "{version}");
+        // Once it is alone at the port, it gets it.
+        files.remove("web");
+        let client = Client::new(&ca.ca, front);
+        let served = async || client.request().await.map(drop);
+        daemon.eventually(LIMIT, "the port has TLS", served).await;
     }
 }
