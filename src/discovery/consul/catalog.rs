@@ -87,7 +87,7 @@ impl SnapshotReader for Tagged {
     }
 }
 
-fn definition(service: &str, mut tags: Vec<String>, chosen: &str) -> (Arc<str>, RawDefinition) {
+pub(super) fn definition(service: &str, mut tags: Vec<String>, chosen: &str) -> (Arc<str>, RawDefinition) {
     // Consul merges the tags of all instances, in no particular order.
     tags.sort_unstable();
     let origin = format!("tags of Consul service {service}");
