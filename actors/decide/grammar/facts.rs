@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::work;
-use crate::limits::{CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, WORK_MAX};
+use super::numbers::size;
+use super::{table_data, work};
+use crate::limits::{
+    CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, STICK_TABLE_ENTRY_BYTES, WORK_MAX,
+};
 use crate::model::Word;
 
 /// Bytes of one entry of a stick table without its key and data, roughly.
@@ -95,6 +98,23 @@ fn stick_table_bytes(facts: &[Fact]) -> u64 {
     entries.saturating_mul(entry_bytes)
 }
 
+/// Returns the entries of the stick tables of these lines, as they count against the quota of all services: an entry of more
+/// than [`STICK_TABLE_ENTRY_BYTES`] counts several times. A line that the operator has allowed counts, too.
+pub fn stick_table_entries(lines: &[Vec<Word>]) -> u64 {
+    let tables = lines.iter().filter(|words| words.first().is_some_and(|word| word.as_str() == "stick-table"));
+    tables.map(|words| entries_of_table(words)).fold(0, u64::saturating_add)
+}
+
+fn entries_of_table(words: &[Word]) -> u64 {
+    let values =
+        |name: &'static str| words.windows(2).filter(move |pair| pair[0].as_str() == name).map(|pair| pair[1].as_str());
+    let entries = values("size").filter_map(size).max().unwrap_or_default();
+    let key_bytes = values("len").filter_map(size).max().unwrap_or_default();
+    let data = values("store").filter_map(|types| table_data::check(types).ok()).fold(0, u64::saturating_add);
+    let entry_bytes = TABLE_ENTRY_BYTES.saturating_add(key_bytes).saturating_add(data.saturating_mul(TABLE_DATA_BYTES));
+    entries.saturating_mul(entry_bytes.div_ceil(STICK_TABLE_ENTRY_BYTES))
+}
+
 /// Returns why a request may take too long by lines with these facts. A test of an ACL is evaluated again for every rule that
 /// uses it.
 pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
@@ -158,4 +178,24 @@ pub fn undefined_acl<'a>(defined: &[String], facts: &'a [Fact]) -> Option<&'a st
         Fact::AclUsed(name) if !defined.contains(name) => Some(name.as_str()),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::quoting::split_line;
+
+    #[test]
+    fn large_entries_of_a_stick_table_count_several_times() {
+        let lines = |lines: &[&str]| Vec::from_iter(lines.iter().map(|line| split_line(line).expect("a good line")));
+        let counted = |line: &str| stick_table_entries(&lines(&[line]));
+        assert_eq!(counted("stick-table type ip size 100"), 100);
+        assert_eq!(counted("stick-table type ip size 1k expire 10s store gpc0,http_req_rate(10s)"), 1_024);
+        assert_eq!(counted("stick-table type string len 100 size 100 store gpc0"), 200);
+        assert_eq!(counted("stick-table type string len 1024 size 1m"), 6 * 1_048_576);
+        assert_eq!(counted("stick-table type ip size 10 store gpc(16) store gpt(16)"), 40);
+        assert_eq!(counted("stick-table type ip"), 0);
+        assert_eq!(counted("stick on src table size"), 0);
+        assert_eq!(stick_table_entries(&lines(&["mode http", "stick-table size 1", "stick-table size 2"])), 3);
+    }
 }
