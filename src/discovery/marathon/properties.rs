@@ -33,6 +33,6 @@ pub(in crate::discovery) fn apps(bytes: &[u8]) {
 }
 
 pub(in crate::discovery) fn event(bytes: &[u8]) {
-    let is_event = is_relevant(bytes).is_ok();
-    assert!(!is_event || serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
+    // A name that matters is in the text as it is, or with escapes.
+    assert!(is_relevant(bytes) != Ok(true) || bytes.contains(&b'_') || bytes.contains(&b'\\'));
 }
