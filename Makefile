@@ -178,14 +178,16 @@ bench: ## measure the figures of docs/figures.md on this machine
 
 # The short run of the same properties is a part of `make test` (actors/tests/allowed_options.rs).
 FUZZ_SECONDS ?= 600
-fuzz_targets := listen_line server_options
+fuzz_targets := listen_line server_options check_output runtime_answers source_answers
 .PHONY: fuzz
-fuzz: ## fuzz the grammar for FUZZ_SECONDS (600) per target; needs a nightly compiler
+fuzz: ## fuzz the grammar, and what HAProxy and the sources send, for FUZZ_SECONDS (600) per target; needs a nightly compiler
 	command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
 	$(CARGO) +nightly run --manifest-path fuzz/Cargo.toml --bin write_seeds .cache/fuzz
+	mkdir -p $(addprefix .cache/fuzz/,$(fuzz_targets))
 	for name in $(fuzz_targets); do \
-		$(CARGO) +nightly fuzz run $$name .cache/fuzz/$$name -- -max_total_time=$(FUZZ_SECONDS) -max_len=1024 \
-			-artifact_prefix=.cache/fuzz/$$name-; \
+		$(CARGO) +nightly fuzz run --features daemon $$name .cache/fuzz/$$name $$(ls -d fuzz/seeds/$$name 2>/dev/null) -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+			-artifact_prefix=.cache/fuzz/$$name- || exit 1; \
 	done
 
 .PHONY: clean

@@ -54,3 +54,6 @@ mod state_store_actor;
 mod target_journal_actor;
 mod watcher_actor;
 pub mod wiring;
+
+#[cfg(fuzzing)]
+pub use deployment::properties as deployment_properties;

@@ -20,6 +20,8 @@ pub mod reference;
 pub mod saved_journal;
 pub mod saved_state;
 pub mod secret;
+#[cfg(test)]
+mod seed_texts;
 pub mod settings;
 pub mod status;
 pub mod terminal;

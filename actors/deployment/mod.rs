@@ -19,6 +19,8 @@ mod health_handover;
 mod isolation;
 mod last_file;
 mod peers;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod references;
 mod shared_tls;
 mod sockets;

@@ -141,8 +141,11 @@ mod tests {
         parse(name, &RawDefinition::new(text, "a test"), &OptionPolicy::default()).unwrap().definition
     }
 
-    /// Returns the service that gives way. Each one has its port and keys now, and those before.
-    fn loser(services: &[(&str, (u16, &str), Option<(u16, &str)>)]) -> Option<String> {
+    /// The port of a service and its further keys.
+    type At<'a> = (u16, &'a str);
+
+    /// Returns the service that gives way. Each one is there now, and was there before.
+    fn loser(services: &[(&str, At<'_>, Option<At<'_>>)]) -> Option<String> {
         let definitions: Vec<_> = services
             .iter()
             .map(|(name, now, before)| {

@@ -14,6 +14,15 @@ pub const HOSTS_DEFAULT: usize = 200_000;
 /// The default of `quotas.slots`.
 pub const ALL_SLOTS_DEFAULT: usize = 20_000;
 
+/// The default of `quotas.stick_table_entries`: with [`STICK_TABLE_ENTRY_BYTES`] each, full tables take 2 GB, half the
+/// memory of a machine of 4 GB. The rest is for the new process, whose tables fill while the old one drains, and for
+/// everything else.
+pub const ALL_TABLE_ENTRIES_DEFAULT: u64 = 10_000_000;
+
+/// The memory that one entry of a stick table has in the quota, in bytes: one with an address as its key and five values
+/// takes no more. A larger entry counts several times.
+pub const STICK_TABLE_ENTRY_BYTES: u64 = 200;
+
 /// The longest name of a kind of source, in bytes.
 pub const SOURCE_KIND_BYTES_MAX: usize = 64;
 

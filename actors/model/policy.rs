@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::UpdateChoice;
 use crate::limits::{
-    ALL_SLOTS_DEFAULT, HOSTS_DEFAULT, HOSTS_PER_SERVICE_DEFAULT, OLD_PROCESSES_DEFAULT, SERVICES_DEFAULT,
+    ALL_SLOTS_DEFAULT, ALL_TABLE_ENTRIES_DEFAULT, HOSTS_DEFAULT, HOSTS_PER_SERVICE_DEFAULT, OLD_PROCESSES_DEFAULT,
+    SERVICES_DEFAULT,
 };
 
 /// The parts of haproxy.cfg that do not come from services: the operator's own lines, which are not checked.
@@ -138,6 +139,8 @@ pub struct Quotas {
     pub hosts: usize,
     /// The most slots that the definitions of all services ask for together.
     pub slots: usize,
+    /// The most entries that the stick tables of all services have together.
+    pub stick_table_entries: u64,
 }
 
 impl Default for Quotas {
@@ -147,6 +150,7 @@ impl Default for Quotas {
             hosts_per_service: HOSTS_PER_SERVICE_DEFAULT,
             hosts: HOSTS_DEFAULT,
             slots: ALL_SLOTS_DEFAULT,
+            stick_table_entries: ALL_TABLE_ENTRIES_DEFAULT,
         }
     }
 }

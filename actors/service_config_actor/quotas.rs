@@ -1,4 +1,4 @@
-//! The quotas of services, slots and rules: what came first stays.
+//! The quotas of services, slots, stick tables and rules: what came first stays.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use slog::warn;
 
 use super::ServiceConfigActor;
 use super::progress::{Parsed, parse};
+use crate::decide::grammar::facts::stick_table_entries;
 use crate::decide::routing;
 use crate::limits::{CONDITIONAL_SERVICES_MAX, LEFT_OUT_NAMES_MAX};
 use crate::model::{RawDefinition, ServiceDefinition, SlotRules};
@@ -52,8 +53,9 @@ impl ServiceConfigActor {
     /// All mistakes.
     pub(super) fn parsed(&mut self, name: &Arc<str>, raw: &RawDefinition) -> Parsed {
         let parsed = self.reading.take_parsed(name, raw).unwrap_or_else(|| parse(name, raw, &self.policy.options))?;
-        let exceeded =
-            self.beyond_slots(name, &parsed.definition).or_else(|| self.beyond_rules(name, &parsed.definition));
+        let definition = &parsed.definition;
+        let exceeded = self.beyond_slots(name, definition).or_else(|| self.beyond_tables(name, definition));
+        let exceeded = exceeded.or_else(|| self.beyond_rules(name, definition));
         exceeded.map_or(Ok(parsed), |exceeded| Err(vec![exceeded]))
     }
 
@@ -63,6 +65,19 @@ impl ServiceConfigActor {
         let quota = self.policy.discovery.quotas.slots;
         (others + own > quota)
             .then(|| format!("\"slots\": {own}, with {others} of other services, exceeds quotas.slots: {quota}"))
+    }
+
+    fn beyond_tables(&self, name: &Arc<str>, definition: &ServiceDefinition) -> Option<String> {
+        let entries_of = |definition: &ServiceDefinition| stick_table_entries(&definition.listen_options);
+        let own = Some(entries_of(definition)).filter(|own| *own > 0)?;
+        let others = self.others(name).map(entries_of).fold(0, u64::saturating_add);
+        let quota = self.policy.discovery.quotas.stick_table_entries;
+        (others.saturating_add(own) > quota).then(|| {
+            format!(
+                "\"listen_options\": a stick table of {own} entries, with {others} of other services, exceeds \
+                 quotas.stick_table_entries: {quota}"
+            )
+        })
     }
 
     /// HAProxy tries the rules of services with conditions one after the other, for every request.

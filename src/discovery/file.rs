@@ -75,7 +75,7 @@ fn absent(path: &Path) -> String {
 
 /// The hosts of a file. The key of a line is the host's endpoint, or its number. No message repeats its text, which may
 /// be a secret: the author of a definition chooses the file.
-fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> {
+pub(super) fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> {
     let mut first_lines: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     let mut hosts = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -142,7 +142,7 @@ fn is_definition(name: &OsStr) -> bool {
 
 /// The definition in a file, and the name of its service: that of the file, unless the definition contains one (services of
 /// proxym do).
-type NamedDefinition = (Arc<str>, RawDefinition);
+pub(super) type NamedDefinition = (Arc<str>, RawDefinition);
 
 /// The definitions of these files by the names of their services, each with its rivals.
 pub fn by_name(files: impl IntoIterator<Item = (PathBuf, FileText)>) -> BTreeMap<Arc<str>, RawDefinition> {
@@ -174,7 +174,7 @@ pub fn read_files(path: &Path) -> io::Result<Vec<(PathBuf, FileText)>> {
     Ok(paths.into_iter().map(|path| (path.clone(), read_file(&path))).collect())
 }
 
-fn read_definition(path: &Path, text: FileText) -> NamedDefinition {
+pub(super) fn read_definition(path: &Path, text: FileText) -> NamedDefinition {
     let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into();
     let (name, definition) = match text {
         Ok(text) => parse_definition(path, text),

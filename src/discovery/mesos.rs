@@ -102,7 +102,8 @@ struct Masters {
     reported: Option<Result<Vec<SeenHost>, String>>,
 }
 
-type Leader = (String, u16);
+/// A host and a port.
+pub(super) type Leader = (String, u16);
 
 impl Masters {
     async fn run(mut self, refresh: Rc<Notify>) {
@@ -165,14 +166,19 @@ async fn leader_according_to(client: &HttpClient) -> Result<Leader, String> {
     let answer = client.send(&Request::get("/master/state")).await.and_then(|answer| answer.success());
     let answer = answer.map_err(|error| error.to_string())?;
     let state: State = answer.json().await.map_err(|error| error.to_string())?;
+    leader_in(state)
+        .ok_or_else(|| format!("no quorum, the master reports no leader: Mesos master {}", client.servers()))
+}
+
+/// The leader in the state of a master.
+pub(super) fn leader_in(state: State) -> Option<Leader> {
     let leader = state.leader_info.and_then(|info| Some((info.hostname?, info.port.unwrap_or(PORT))));
     // "master@10.0.0.1:5050"
-    let leader = leader.or_else(|| authority(state.leader?.split_once('@')?.1));
-    leader.ok_or_else(|| format!("no quorum, the master reports no leader: Mesos master {}", client.servers()))
+    leader.or_else(|| authority(state.leader?.split_once('@')?.1))
 }
 
 #[derive(Deserialize)]
-struct State {
+pub(super) struct State {
     #[serde(default)]
     leader: Option<String>,
     #[serde(default)]
@@ -188,7 +194,7 @@ struct LeaderInfo {
 }
 
 /// The host and port of `//10.0.0.1:5050`, `http://m1:5050/path` or `m1:5050`.
-fn authority(location: &str) -> Option<Leader> {
+pub(super) fn authority(location: &str) -> Option<Leader> {
     let rest = location.split_once("//").map_or(location, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next()?;
     let (host, port) = match authority.rsplit_once(':') {

@@ -18,6 +18,10 @@ pub mod http;
 pub mod marathon;
 pub mod mesos;
 pub mod operator_files;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
+#[cfg(any(test, fuzzing))]
+mod property_checks;
 mod settings;
 mod snapshot_watch;
 pub mod static_hosts;

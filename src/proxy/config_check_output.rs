@@ -10,7 +10,7 @@ use proxymgr_actors::port::ConfigMessage;
 use super::haproxy_message::{Message, Severity, split};
 
 /// The maximum number of messages kept of one check.
-const MESSAGES_MAX: usize = 1_000;
+pub(super) const MESSAGES_MAX: usize = 1_000;
 
 /// The maximum number of lines kept of one message: some list every known keyword.
 const LINES_PER_MESSAGE_MAX: usize = 4;
@@ -20,7 +20,7 @@ const CLOSING_WORDS: [&str; 2] = ["Error(s) found in configuration file", "Fatal
 
 /// Whether a message is about the health of a server that HAProxy reads from its state file, and not about the file that it
 /// checks.
-fn is_of_health(words: &str) -> bool {
+pub(super) fn is_of_health(words: &str) -> bool {
     words.contains(", changed from server-state after a reload") || words.ends_with("has no server available!")
 }
 

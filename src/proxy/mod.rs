@@ -32,6 +32,8 @@ mod port_holder;
 mod process_lookup;
 mod process_output;
 mod process_usage;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod route_map;
 pub mod run_by_binary;
 pub mod run_by_command;

@@ -202,15 +202,15 @@ async fn connect_when_not_full(path: &Path) -> io::Result<UnixStream> {
 
 /// Splits what HAProxy sends into lines and answers.
 #[derive(Debug, Default)]
-struct AnswerFramer {
-    input: Vec<u8>,
+pub(super) struct AnswerFramer {
+    pub(super) input: Vec<u8>,
     /// A prompt counts only after a line feed within the same answer.
     after_line_feed: bool,
 }
 
 impl AnswerFramer {
     /// Passes on all parts that are complete and keeps the rest.
-    fn parts(&mut self, mut on: impl FnMut(AnswerPart<'_>)) -> Result<(), ExchangeError> {
+    pub(super) fn parts(&mut self, mut on: impl FnMut(AnswerPart<'_>)) -> Result<(), ExchangeError> {
         let mut start = 0;
         loop {
             let rest = &self.input[start..];

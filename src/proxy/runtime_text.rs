@@ -134,15 +134,13 @@ pub(super) struct AnswerText {
 impl AnswerText {
     /// Takes the answer's next line.
     pub(super) fn line(&mut self, line: &str) {
+        const UNKNOWN: &str = "Unknown command";
         let line = line.trim_end();
         if line.is_empty() || self.complete {
             return;
         }
-        if line.starts_with("Unknown command") {
-            self.text.push_str("Unknown command");
-            self.complete = true;
-            return;
-        }
+        self.complete = line.starts_with(UNKNOWN);
+        let line = if self.complete { UNKNOWN } else { line };
         if !self.text.is_empty() {
             self.text.push('\n');
         }
@@ -237,5 +235,8 @@ mod tests {
         answer.line("Server deleted.");
         answer.line("");
         assert_eq!(answer.take(), "Server deleted.");
+        answer.line("a warning");
+        answer.line("Unknown command. Please enter one of the following commands only :");
+        assert_eq!(answer.take(), "a warning\nUnknown command");
     }
 }

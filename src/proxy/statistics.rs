@@ -42,7 +42,7 @@ impl StatisticsTable {
 /// One line.
 pub struct StatisticsRow<'a> {
     columns: &'a [String],
-    fields: &'a [String],
+    pub(super) fields: &'a [String],
 }
 
 impl StatisticsRow<'_> {
@@ -113,7 +113,7 @@ impl StatisticsRow<'_> {
 }
 
 /// Splits a line into fields. A field with a comma or a quote is quoted, with its quotes doubled.
-fn fields(line: &str) -> Vec<String> {
+pub(super) fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut characters = line.chars().peekable();

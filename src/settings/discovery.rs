@@ -38,7 +38,14 @@ fn quotas(reader: &mut Reader) -> Option<Quotas> {
     let mut quota = |key| usize::try_from(reader.number(key)?).ok();
     let (services, hosts_per_service) = (quota("quotas.services"), quota("quotas.hosts_per_service"));
     let (hosts, slots) = (quota("quotas.hosts"), quota("quotas.slots"));
-    Some(Quotas { services: services?, hosts_per_service: hosts_per_service?, hosts: hosts?, slots: slots? })
+    let stick_table_entries = reader.number("quotas.stick_table_entries");
+    Some(Quotas {
+        services: services?,
+        hosts_per_service: hosts_per_service?,
+        hosts: hosts?,
+        slots: slots?,
+        stick_table_entries: stick_table_entries?,
+    })
 }
 
 fn file_roots(reader: &mut Reader, definitions: Option<&ServiceConfigSettings>) -> Vec<PathBuf> {

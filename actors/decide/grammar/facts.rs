@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::work;
+use super::numbers::size;
+use super::{table_data, work};
 use crate::limits::{
-    CAPTURES_BYTES_MAX, CHECK_VARIABLES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, VARIABLES_MAX,
-    WORK_MAX,
+    CAPTURES_BYTES_MAX, CHECK_VARIABLES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX,
+    STICK_TABLE_ENTRY_BYTES, VARIABLES_MAX, WORK_MAX,
 };
 use crate::model::Word;
 
@@ -128,6 +129,23 @@ pub fn total_work(facts: &[Fact]) -> u64 {
     facts.iter().map(of_fact).fold(0, u64::saturating_add)
 }
 
+/// Returns the entries of the stick tables of these lines, as they count against the quota of all services: an entry of more
+/// than [`STICK_TABLE_ENTRY_BYTES`] counts several times. A line that the operator has allowed counts, too.
+pub fn stick_table_entries(lines: &[Vec<Word>]) -> u64 {
+    let tables = lines.iter().filter(|words| words.first().is_some_and(|word| word.as_str() == "stick-table"));
+    tables.map(|words| entries_of_table(words)).fold(0, u64::saturating_add)
+}
+
+fn entries_of_table(words: &[Word]) -> u64 {
+    let values =
+        |name: &'static str| words.windows(2).filter(move |pair| pair[0].as_str() == name).map(|pair| pair[1].as_str());
+    let entries = values("size").filter_map(size).max().unwrap_or_default();
+    let key_bytes = values("len").filter_map(size).max().unwrap_or_default();
+    let data = values("store").filter_map(|types| table_data::check(types).ok()).fold(0, u64::saturating_add);
+    let entry_bytes = TABLE_ENTRY_BYTES.saturating_add(key_bytes).saturating_add(data.saturating_mul(TABLE_DATA_BYTES));
+    entries.saturating_mul(entry_bytes.div_ceil(STICK_TABLE_ENTRY_BYTES))
+}
+
 /// Returns why a request may take too long by lines with these facts. A test of an ACL is evaluated again for every rule that
 /// uses it.
 pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
@@ -248,9 +266,10 @@ pub fn undefined_acl<'a>(defined: &[String], facts: &'a [Fact]) -> Option<&'a st
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::decide::option_policy::OptionPolicy;
+    use crate::decide::quoting::split_line;
     use crate::decide::service_definition::parse;
-    use crate::limits::{CHECK_VARIABLES_MAX, VARIABLES_MAX};
     use crate::model::RawDefinition;
 
     /// Returns the mistakes of a service with these keys and lines.
@@ -338,5 +357,19 @@ mod tests {
         {
             assert_eq!(mistakes("", &lines(["stick-table type ip size 1k store gpc0", line])), "", "{line}");
         }
+    }
+
+    #[test]
+    fn large_entries_of_a_stick_table_count_several_times() {
+        let lines = |lines: &[&str]| Vec::from_iter(lines.iter().map(|line| split_line(line).expect("a good line")));
+        let counted = |line: &str| stick_table_entries(&lines(&[line]));
+        assert_eq!(counted("stick-table type ip size 100"), 100);
+        assert_eq!(counted("stick-table type ip size 1k expire 10s store gpc0,http_req_rate(10s)"), 1_024);
+        assert_eq!(counted("stick-table type string len 100 size 100 store gpc0"), 200);
+        assert_eq!(counted("stick-table type string len 1024 size 1m"), 6 * 1_048_576);
+        assert_eq!(counted("stick-table type ip size 10 store gpc(16) store gpt(16)"), 40);
+        assert_eq!(counted("stick-table type ip"), 0);
+        assert_eq!(counted("stick on src table size"), 0);
+        assert_eq!(stick_table_entries(&lines(&["mode http", "stick-table size 1", "stick-table size 2"])), 3);
     }
 }

@@ -114,6 +114,45 @@ fn slots_of_all_services_are_bounded() {
 }
 
 #[test]
+fn stick_tables_of_all_services_are_bounded() {
+    let table = |port: u16, table: &str| {
+        format!(r#"{{"type": "static", "port": {port}, "listen_options": ["stick-table type {table}"]}}"#)
+    };
+    let small = table(8081, "ip size 20k");
+    in_virtual_time(async |world| {
+        world.limit(Quotas { stick_table_entries: 30_000, ..Quotas::default() });
+        let actors = serve(&world, &[("api", &small, &[1])]).await;
+        // The second one has large entries.
+        let (more, wide) = (table(8082, "ip size 20k"), table(8083, "string len 1000 size 3k store gpc0"));
+        world.define(&[("api", &small), ("mail", &more), ("wide", &wide)]).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["api"]);
+        for service in ["mail", "wide"] {
+            let problem = &config_state(&actors).await.problems[service][0];
+            assert!(problem.contains("quotas.stick_table_entries: 30000"), "{problem}");
+        }
+    });
+}
+
+#[test]
+fn larger_stick_table_beyond_the_quota_keeps_the_last_definition() {
+    const SMALL: &str = r#"{"type": "static", "port": 8081, "listen_options": ["stick-table type ip size 20k"]}"#;
+    const LARGE: &str = r#"{"type": "static", "port": 8089, "listen_options": ["stick-table type ip size 40k"]}"#;
+    const NONE: &str = r#"{"type": "static", "port": 8089}"#;
+    in_virtual_time(async |world| {
+        world.limit(Quotas { stick_table_entries: 30_000, ..Quotas::default() });
+        let actors = serve(&world, &[("api", SMALL, &[1])]).await;
+        world.define(&[("api", LARGE)]).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["api"]);
+        assert!(config_state(&actors).await.problems.contains_key("api"));
+        world.define(&[("api", NONE)]).await;
+        wait(3).await;
+        assert!(!config_state(&actors).await.problems.contains_key("api"));
+    });
+}
+
+#[test]
 fn definition_that_is_too_long_is_refused() {
     in_virtual_time(async |world| {
         let actors = serve(&world, &[("web", WEB, &[1])]).await;

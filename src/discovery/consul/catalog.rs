@@ -87,13 +87,17 @@ impl SnapshotReader for Tagged {
     }
 }
 
-fn definition(service: &str, mut tags: Vec<String>, chosen: &str) -> (Arc<str>, RawDefinition) {
+pub(super) fn definition(service: &str, mut tags: Vec<String>, chosen: &str) -> (Arc<str>, RawDefinition) {
     // Consul merges the tags of all instances, in no particular order.
     tags.sort_unstable();
     let origin = format!("tags of Consul service {service}");
     let definition = match keys(service, &tags, chosen) {
         Ok(keys) => RawDefinition::new(Value::Object(keys).to_string(), origin),
-        Err(reason) => RawDefinition::unreadable(reason, origin),
+        Err(reason) => {
+            // It repeats a tag, which may have control characters.
+            let plain = reason.chars().map(|c| if c.is_control() { ' ' } else { c });
+            RawDefinition::unreadable(plain.collect::<String>(), origin)
+        }
     };
     (service.into(), definition)
 }
@@ -172,6 +176,7 @@ mod tests {
             (vec!["proxymgr.port=80", "proxymgr.port=81"], "proxymgr.port: 80 and 81"),
             (vec!["proxymgr.port"], "proxymgr.port has no value"),
             (vec!["proxymgr.type=file"], "proxymgr.type=file"),
+            (vec!["proxymgr.a\u{8}\nb"], "proxymgr.a  b has no value"),
         ] {
             let raw = read(&tags);
             assert!(raw.problem.as_ref().is_some_and(|problem| problem.contains(reason)), "{raw:?}");

@@ -146,7 +146,7 @@ impl Instances {
 /// The relevant part of one element of the response: <https://developer.hashicorp.com/consul/api-docs/health>.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry {
+pub(super) struct Entry {
     node: Node,
     service: Service,
     #[serde(default)]
@@ -210,7 +210,7 @@ impl Entry {
 }
 
 /// Converts the entry to the host record of all sources, so that the same rules and messages apply.
-fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<HostRecord, String> {
+pub(super) fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<HostRecord, String> {
     let address = if entry.service.address.is_empty() { &entry.node.address } else { &entry.service.address };
     let mut record = Map::new();
     record.insert("address".into(), Value::from(address.as_str()));

@@ -69,7 +69,7 @@ struct Keys {
 /// One element of the answer: <https://developer.hashicorp.com/consul/api-docs/kv>.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Pair {
+pub(super) struct Pair {
     key: String,
     value: Option<String>,
 }
@@ -101,7 +101,7 @@ impl SnapshotReader for Keys {
         // Consul discards the index of the deletion of the last key after some time.
         self.had_keys_at = Some(if names.is_empty() { 0 } else { index });
         self.names = names;
-        Ok((pairs.iter().filter_map(|pair| self.definition(pair)).collect(), seen_at))
+        Ok((pairs.iter().filter_map(|pair| definition(&self.prefix, pair)).collect(), seen_at))
     }
 
     fn start_over(&mut self) {
@@ -126,21 +126,21 @@ impl Keys {
         }
         Ok(())
     }
+}
 
-    /// The definition of a key; none for a folder, which is a key without a value whose name ends with a slash. A key
-    /// in another folder is a definition, so that its invalid name is reported.
-    fn definition(&self, pair: &Pair) -> Option<(Arc<str>, RawDefinition)> {
-        let name = pair.key.strip_prefix(&self.prefix).filter(|name| !name.is_empty())?;
-        if name.ends_with('/') && pair.value.as_deref().unwrap_or_default().is_empty() {
-            return None;
-        }
-        let origin = format!("Consul key {}", pair.key);
-        let bytes = BASE64_STANDARD.decode(pair.value.as_deref().unwrap_or_default());
-        let bytes = bytes.map_err(|_| "Consul sent a value that is not base64".to_owned());
-        let definition = match bytes.and_then(|bytes| text_from(&bytes).map(str::to_owned)) {
-            Ok(text) => RawDefinition::new(text, origin),
-            Err(error) => RawDefinition::unreadable(error, origin),
-        };
-        Some((name.into(), definition))
+/// The definition of a key; none for a folder, which is a key without a value whose name ends with a slash. A key in
+/// another folder is a definition, so that its invalid name is reported.
+pub(super) fn definition(prefix: &str, pair: &Pair) -> Option<(Arc<str>, RawDefinition)> {
+    let name = pair.key.strip_prefix(prefix).filter(|name| !name.is_empty())?;
+    if name.ends_with('/') && pair.value.as_deref().unwrap_or_default().is_empty() {
+        return None;
     }
+    let origin = format!("Consul key {}", pair.key);
+    let bytes = BASE64_STANDARD.decode(pair.value.as_deref().unwrap_or_default());
+    let bytes = bytes.map_err(|_| "Consul sent a value that is not base64".to_owned());
+    let definition = match bytes.and_then(|bytes| text_from(&bytes).map(str::to_owned)) {
+        Ok(text) => RawDefinition::new(text, origin),
+        Err(error) => RawDefinition::unreadable(error, origin),
+    };
+    Some((name.into(), definition))
 }

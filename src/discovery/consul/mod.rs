@@ -8,6 +8,8 @@ mod blocking;
 mod catalog;
 mod hosts;
 mod key_value;
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties;
 
 use std::rc::Rc;
 

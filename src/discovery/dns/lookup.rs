@@ -173,16 +173,16 @@ async fn addresses(
 
 /// A host of a service, from its SRV record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
-    name: String,
+pub(super) struct Target {
+    pub(super) name: String,
     port: u16,
-    weight: Option<u16>,
+    pub(super) weight: Option<u16>,
     priority: u16,
-    backup: bool,
+    pub(super) backup: bool,
 }
 
 /// Targets with the lowest priority are active, the others are backups. Weights keep their proportions.
-fn targets(found: Vec<Found>) -> Vec<Target> {
+pub(super) fn targets(found: Vec<Found>) -> Vec<Target> {
     let records = found.into_iter().filter_map(|found| match found {
         Found::Service { priority, weight, port, target: Some(target) } => Some((priority, weight, port, target)),
         _ => None,

@@ -14,6 +14,8 @@ mod backends;
 mod cut_answers;
 mod lookup;
 mod name_servers;
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties;
 mod rotation;
 mod watch;
 

@@ -324,6 +324,17 @@ fn read_response(response: &DnsResponse, name: &Name, kind: RecordKind) -> Resul
     Err("sends a loop of aliases".to_owned())
 }
 
+/// The records that a message, as it is sent, has for this name.
+#[cfg(any(test, fuzzing))]
+pub(super) fn found_in(message: &[u8], name: &str, kind: RecordKind) -> Option<Result<Vec<Found>, String>> {
+    let response = DnsResponse::from_buffer(message.to_vec()).ok()?;
+    let step = read_response(&response, &Name::from_ascii(name).ok()?, kind);
+    Some(step.map(|step| match step {
+        Step::Answer(answer) => answer.found,
+        Step::Alias(..) => Vec::new(),
+    }))
+}
+
 fn read_record(record: &Record) -> Option<Found> {
     match &record.data {
         RData::A(address) => Some(Found::Address(address.0.into())),

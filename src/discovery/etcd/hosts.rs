@@ -54,17 +54,17 @@ struct HostKeys {
     watcher: Recipient<HostsSeen>,
 }
 
-impl HostKeys {
-    fn host(&self, text: &str) -> Result<Option<HostRecord>, String> {
-        if is_blank(text) {
-            return Err(format!("{NO_DATA}; expected host:port, or a JSON object"));
-        }
-        if text.trim_start().starts_with('{') {
-            return from_registration(text.as_bytes(), &RegistrationRules::default(), &self.options);
-        }
-        let host = host_record::from_line(text.trim(), &self.options)?;
-        host.map(Some).ok_or_else(|| "it has only a comment; expected host:port, or a JSON object".to_owned())
+/// The host in the value of a key; none if it is not a host of this service.
+pub(super) fn host(value: &[u8], options: &OptionPolicy) -> Result<Option<HostRecord>, String> {
+    let text = text_from(value)?;
+    if is_blank(text) {
+        return Err(format!("{NO_DATA}; expected host:port, or a JSON object"));
     }
+    if text.trim_start().starts_with('{') {
+        return from_registration(text.as_bytes(), &RegistrationRules::default(), options);
+    }
+    let host = host_record::from_line(text.trim(), options)?;
+    host.map(Some).ok_or_else(|| "it has only a comment; expected host:port, or a JSON object".to_owned())
 }
 
 impl KeyDecoder for HostKeys {
@@ -72,8 +72,7 @@ impl KeyDecoder for HostKeys {
     type Entry = Result<Option<HostRecord>, String>;
 
     fn entry(&self, name: &str, value: &[u8]) -> Self::Entry {
-        let host = text_from(value).and_then(|text| self.host(text));
-        host.map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
+        host(value, &self.options).map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
     }
 
     fn absent(&self, _cluster: &Cluster) -> Option<String> {

@@ -10,6 +10,8 @@ mod definitions;
 mod hosts;
 mod message;
 mod prefix;
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties;
 
 use std::rc::Rc;
 

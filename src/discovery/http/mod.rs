@@ -32,6 +32,8 @@ pub(super) use error::known_text;
 pub use error::{HttpError, HttpFailure};
 pub use per_servers::Clients;
 pub use request::{Request, escaped};
+#[cfg(any(test, fuzzing))]
+pub(super) use response::LineBuffer;
 pub use response::{FullResponse, LineStream};
 
 /// Options for all servers of one kind of service.

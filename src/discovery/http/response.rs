@@ -135,39 +135,44 @@ impl LineStream {
 
 /// Bytes that are cut into lines. The work is linear in the number of bytes.
 #[derive(Debug, Default)]
-pub(super) struct LineBuffer {
+pub(in crate::discovery) struct LineBuffer {
     bytes: Vec<u8>,
-    /// The number of bytes that are known to contain no line feed.
+    /// The number of bytes of lines that were taken.
+    taken: usize,
+    /// The number of bytes, with those, that are known to contain no further line feed.
     searched: usize,
 }
 
 impl LineBuffer {
     fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - self.taken
     }
 
-    fn push(&mut self, chunk: &[u8]) {
+    pub(in crate::discovery) fn push(&mut self, chunk: &[u8]) {
+        self.bytes.drain(..self.taken);
+        self.searched -= self.taken;
+        self.taken = 0;
         self.bytes.extend_from_slice(chunk);
     }
 
     /// The next complete line, without `\n` or `\r\n`.
-    fn pop(&mut self) -> Option<Vec<u8>> {
-        let Some(at) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+    pub(in crate::discovery) fn pop(&mut self) -> Option<Vec<u8>> {
+        let Some(length) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
             self.searched = self.bytes.len();
             return None;
         };
-        let rest = self.bytes.split_off(self.searched + at + 1);
-        let mut line = std::mem::replace(&mut self.bytes, rest);
-        self.searched = 0;
-        line.pop();
-        line.pop_if(|byte| *byte == b'\r');
+        let end = self.searched + length;
+        let line = &self.bytes[self.taken..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+        self.taken = end + 1;
+        self.searched = self.taken;
         Some(line)
     }
 
     /// A last line without an end, if there is one.
-    fn take_rest(&mut self) -> Option<Vec<u8>> {
-        self.searched = 0;
-        let rest = std::mem::take(&mut self.bytes);
+    pub(in crate::discovery) fn take_rest(&mut self) -> Option<Vec<u8>> {
+        let Self { mut bytes, taken, .. } = std::mem::take(self);
+        let rest = bytes.split_off(taken);
         (!rest.is_empty()).then_some(rest)
     }
 }
@@ -195,5 +200,14 @@ mod tests {
         assert_eq!(lines, [&b"event: a"[..], b"data: 1", b""]);
         assert_eq!(buffer.take_rest().as_deref(), Some(&b"cut off"[..]));
         assert_eq!(buffer.take_rest(), None);
+    }
+
+    /// Each line moved the rest of the buffer, so that the work was quadratic.
+    #[test]
+    fn many_short_lines_are_cut_in_linear_time() {
+        let mut buffer = LineBuffer::default();
+        buffer.push(&b"\n".repeat(4_000_000));
+        assert_eq!(std::iter::from_fn(|| buffer.pop()).count(), 4_000_000);
+        assert_eq!(buffer.len(), 0);
     }
 }

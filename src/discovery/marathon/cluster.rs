@@ -38,7 +38,7 @@ impl Apps {
     }
 
     /// Parses a recorded response.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn parse(response: &[u8], memory: &mut HealthMemory) -> Result<Self, serde_json::Error> {
         serde_json::from_slice::<AppsResponse>(response).map(|response| Self::new(response.apps, memory))
     }

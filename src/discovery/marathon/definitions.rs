@@ -71,7 +71,7 @@ impl AppDecoder for AppDefinitions {
 }
 
 /// The name of a service: `marathon_shop_web_8080` for port 8080 of `/shop/web`.
-fn name(id: &str, port: &AppPort) -> Arc<str> {
+pub(super) fn name(id: &str, port: &AppPort) -> Arc<str> {
     let parts = id.trim_start_matches('/').replace('/', "_");
     format!("marathon_{parts}_{}", port.number).into()
 }
@@ -88,7 +88,7 @@ fn protocol<'a>(app: &'a App, port: &'a AppPort) -> &'a str {
     }
 }
 
-fn definition(app: &App, port: &AppPort) -> RawDefinition {
+pub(super) fn definition(app: &App, port: &AppPort) -> RawDefinition {
     let domains = app.labels.get("proxym.domains").map(String::as_str).unwrap_or_default();
     let domains = domains.split(',').map(str::trim).filter(|domain| !domain.is_empty());
     let proxied = ProxymPort {

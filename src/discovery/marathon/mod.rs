@@ -14,6 +14,8 @@ mod definitions;
 mod events;
 mod health;
 mod hosts;
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};

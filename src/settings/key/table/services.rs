@@ -128,6 +128,17 @@ pub(super) const SERVICES: &[Key] = &[
          definition that exceeds it is refused.",
     ),
     key(
+        "quotas.stick_table_entries",
+        Kind::Number { min: 0, max: 4_000_000_000 },
+        Text("10000000"),
+        OnRestart,
+        "The most entries (size) that the stick tables of all services have together. A definition that exceeds it is refused.",
+    )
+    .details(
+        "An entry of more than 200 bytes counts once for each 200 bytes that it begins. Full tables of the default take 2 GB, \
+         half the memory of a machine of 4 GB; the old process has its tables, too, while it drains after a reload.",
+    ),
+    key(
         "grants",
         Kind::Entries,
         Empty,
