@@ -131,7 +131,7 @@ fn runtime_commands() -> Vec<RuntimeCommand> {
 }
 
 fn backend_commands() -> Vec<BackendCommand> {
-    let add = BackendCommand::Add { service: service(), from: "http".into() };
+    let add = BackendCommand::Add { service: service(), from: "http".into(), guid: None };
     vec![
         add,
         BackendCommand::Publish(service()),
