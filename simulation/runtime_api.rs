@@ -247,7 +247,9 @@ impl World {
             let server = ServerName::new("stranger").expect("a word of letters is a name");
             commands[disables] = RuntimeCommand::SetMaintenance(ServerId { service, server });
         }
-        self.has(PlantedBug::ReloadsInVain).then(|| in_vain(commands))
+        // A reload does not help where an agent has to be disabled, so that there would be none without end.
+        let has_agent = commands.iter().any(|command| matches!(command, RuntimeCommand::DisableAgent(_)));
+        (self.has(PlantedBug::ReloadsInVain) && !has_agent).then(|| in_vain(commands))
     }
 
     /// Waits for the end of every check, as a planted bug does.
