@@ -15,7 +15,7 @@ use super::server_options::{contains, value_of};
 use crate::limits::CHECK_LOAD_MAX;
 use crate::model::{HostList, ServiceDefinition, Word};
 
-/// HAProxy's time for a connection and its answer, in microseconds, measured and rounded down.
+/// HAProxy's time for a connection and its answer, in microseconds. This and the next two are estimates.
 const CONNECTION_US: u64 = 20;
 
 /// The time of a TLS handshake.

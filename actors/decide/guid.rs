@@ -42,7 +42,8 @@ pub fn is_ours(option: &Word, value: &Word) -> bool {
     option.as_str() == GUID && value.as_str().starts_with(PREFIX)
 }
 
-/// Returns `proxymgr:SECTION:SERVER`, or a hash where that is too long, or where the colons would not tell which is which.
+/// Returns `proxymgr:SECTION:SERVER`. Where that is too long, or the section's name contains a colon, a hash is in its
+/// place: two objects could have the same text.
 fn id(section: &str, server: Option<&str>) -> String {
     let of_server = server.map_or(0, |server| 1 + server.len());
     if !section.contains(':') && PREFIX.len() + section.len() + of_server <= LENGTH_MAX {

@@ -64,8 +64,8 @@ pub(super) struct TlsRival {
     pub(super) reason: String,
 }
 
-/// Returns a service whose definition would change the TLS of others at its address. Each pair consists of the definition in
-/// the candidate, and the one that HAProxy last accepted.
+/// Returns a service whose definition would change the TLS of others at its address; `None` where there is none. `services`
+/// are the definitions in the candidate, each with the one that HAProxy last accepted.
 pub(super) fn rival<'a>(
     services: impl Iterator<Item = (&'a ServiceDefinition, Option<&'a ServiceDefinition>)>,
 ) -> Option<TlsRival> {
@@ -97,7 +97,7 @@ fn listeners(definition: &ServiceDefinition) -> impl Iterator<Item = (SocketAddr
     own.into_iter().chain(redirect.map(|listen| (listen, None)))
 }
 
-/// Returns the service that would change the TLS of others, one of these, and what it would change.
+/// Returns the service that would change the TLS of others, the first of these others, and what would change.
 fn rival_at<'a>(sharers: &[Sharer<'a>]) -> Option<(&'a ServiceName, &'a ServiceName, &'static str)> {
     if sharers.iter().all(|sharer| sharer.before.is_none()) {
         return rival_at_start(sharers);
@@ -113,7 +113,7 @@ fn rival_at<'a>(sharers: &[Sharer<'a>]) -> Option<(&'a ServiceName, &'a ServiceN
     })
 }
 
-/// Returns the service that would change the TLS of others where none of them runs: the smaller number gives way.
+/// The same where none of them runs: services with TLS are refused where those without are more.
 fn rival_at_start<'a>(sharers: &[Sharer<'a>]) -> Option<(&'a ServiceName, &'a ServiceName, &'static str)> {
     let with_tls = || sharers.iter().filter(|sharer| sharer.now.is_some());
     let without_tls = || sharers.iter().filter(|sharer| sharer.now.is_none());

@@ -1,9 +1,11 @@
 //! Tests of the ids by which HAProxy keeps the counters of sections and servers across reloads.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proxymgr_actors::decide::base::{self, BaseLayout, BoundBase, ServiceTexts};
+use proxymgr_actors::decide::base::{BaseLayout, BoundBase, ServiceTexts};
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_after, section_header};
@@ -14,26 +16,16 @@ use proxymgr_actors::decide::proxy_plan::{AppliedService, Ground, WantedService,
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::model::{
-    BaseConfig, BaseFile, Descriptors, Endpoint, Host, HostList, ProxyManagement, ProxyVersion, RawDefinition,
-    RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
+    Descriptors, Endpoint, Host, HostList, ProxyManagement, ProxyVersion, RawDefinition, RuntimeCommand, ServerName,
+    ServiceDefinition, UpdateStrategy,
 };
+
+use support::layout;
 
 const V2_6: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
 const V3_0: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
 const PLAIN: &str = "defaults\n    mode http\n";
-
-fn layout(text: &str, management: ProxyManagement) -> Arc<BaseLayout> {
-    Arc::new(base::layout(&BaseConfig {
-        files: vec![BaseFile::new("/etc/edge.cfg", text)],
-        global: Vec::new(),
-        defaults: Vec::new(),
-        socket_path: "/run/proxymgr.sock".into(),
-        map_path: "/run/haproxy.cfg.domains".into(),
-        state_file: None,
-        management,
-    }))
-}
 
 fn style(version: ProxyVersion) -> SectionStyle {
     SectionStyle::of(&layout(PLAIN, ProxyManagement::Supervised), Some(version))

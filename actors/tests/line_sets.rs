@@ -1,9 +1,11 @@
 //! Tests of the sets of lines that backends derive from.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proxymgr_actors::decide::base::{self, BaseLayout, BoundBase, ServiceTexts};
+use proxymgr_actors::decide::base::{BaseLayout, BoundBase, ServiceTexts};
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_header};
 use proxymgr_actors::decide::line_sets::{self, LineSet};
 use proxymgr_actors::decide::loaded_config::{line_sets_in, parse_sections};
@@ -11,20 +13,11 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::model::{
-    BaseConfig, BaseFile, Descriptors, HostList, ProxyManagement, ProxyVersion, RawDefinition, ServiceDefinition,
-    ServiceName,
+    Descriptors, HostList, ProxyManagement, ProxyVersion, RawDefinition, ServiceDefinition, ServiceName,
 };
 
 fn layout(text: &str) -> Arc<BaseLayout> {
-    Arc::new(base::layout(&BaseConfig {
-        files: vec![BaseFile::new("/etc/edge.cfg", text)],
-        global: Vec::new(),
-        defaults: Vec::new(),
-        socket_path: "/run/proxymgr.sock".into(),
-        map_path: "/run/haproxy.cfg.domains".into(),
-        state_file: None,
-        management: ProxyManagement::Supervised,
-    }))
+    support::layout(text, ProxyManagement::Supervised)
 }
 
 const PLAIN: &str = "defaults\n    mode http\n    timeout connect 5s\n";

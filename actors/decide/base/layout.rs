@@ -304,8 +304,8 @@ impl BoundBase {
         text.into()
     }
 
-    /// Returns the end of the base: the file with counters, the local peer of stick tables, and the backends that it refers to and no service has,
-    /// so that HAProxy accepts it.
+    /// Returns the end of the base: the file with counters, the local peer of stick tables, and the backends that it refers
+    /// to and no service has, so that HAProxy accepts it.
     fn end(&self, is_there: impl Fn(&ServiceName) -> bool, has_tables: bool, stats_file: Option<&Path>) -> String {
         let mut text = String::from("\n");
         text.extend(stats_file.map(stats_file::section));

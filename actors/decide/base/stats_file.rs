@@ -1,6 +1,7 @@
 //! The file by which counters survive reloads: each process gets those of the one before.
 //!
-//! HAProxy reads it from version 3.0 on; an unknown keyword to earlier ones, so that the line is not part of the base.
+//! HAProxy reads it from version 3.0 on. Earlier versions refuse the keyword, so the line is only written where the version
+//! is known.
 //! <https://docs.haproxy.org/3.2/configuration.html#3.1-stats-file>
 
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use super::own_lines::path_word;
 use crate::decide::config_text::INDENT;
 use crate::model::{BaseConfig, ProxyManagement};
 
-/// Returns the path of the file, if HAProxy shall read one. It reads none where the operator's own `lines` name one, or
-/// with `zero-warning`: HAProxy warns where the file is missing, and would not start.
+/// Returns the path of the file; `None` where the operator's own `lines` name one, or with `zero-warning`: HAProxy warns
+/// where the file is missing, and would not start.
 pub(super) fn in_use<'a>(config: &BaseConfig, mut lines: impl Iterator<Item = &'a str>) -> Option<PathBuf> {
     let decided = lines.any(|line| line.contains("stats-file") || line.contains("zero-warning"));
     (is_written(config) && !decided).then(|| config.map_path.with_extension("stats"))
